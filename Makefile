@@ -1,0 +1,95 @@
+# Everything that a checkout needs is made here, inside the project, once for each change of a lock file.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.dev
+SAMPLE_READY := $(VENV)/.sample
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+NODE_READY := node_modules/.package-lock.json
+HTMX := flask_valetpro_stripe/static/valetpro_stripe/htmx.min.js
+OLD_SQLALCHEMY := .sqlalchemy-2.0
+
+# The first Python here that is new enough.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+# Arguments for pytest, as in: make test PYTEST="-k refund"
+PYTEST ?=
+WORKERS ?= 2
+
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --system-certs --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test parts lint types pytest pytest-old-sqlalchemy assets wheel lock clean
+
+help: ## Print this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 32
+
+demo: $(SAMPLE_READY) $(HTMX) ## Serve the valet desk and the Stripe simulator on 127.0.0.1
+	@$(BIN)/python tools/demo.py
+
+test: parts lint types pytest pytest-old-sqlalchemy ## Run every check and every test, the browser too
+
+parts: ## Look for Chromium and PostgreSQL, and install them where that is allowed
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) tools/system_parts.py
+
+lint: $(READY) ## Check the style
+	$(BIN)/ruff check .
+	$(BIN)/flake8 .
+
+types: $(READY) ## Check the types
+	$(BIN)/mypy
+
+pytest: $(READY) $(HTMX) ## Run the tests only
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
+
+pytest-old-sqlalchemy: $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready ## Run them on SQLAlchemy 2.0
+	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(BIN)/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s'
+	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not browser or story" $(PYTEST)
+
+assets: $(HTMX) ## Bring htmx into the package
+
+wheel: $(READY) $(HTMX) ## Build the wheel into dist/
+	$(BIN)/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+lock: $(READY) ## Lock the newest dependencies that fit
+	$(BIN)/pip install --quiet uv
+	$(LOCK) --group dev --extra testing pyproject.toml --output-file requirements/dev.txt
+	$(LOCK) --group sample --constraints requirements/dev.txt pyproject.toml --output-file requirements/sample.txt
+	$(LOCK) --no-deps requirements/openapi.in --output-file requirements/openapi.txt
+	$(LOCK) --no-deps requirements/sqlalchemy-2.0.in --output-file requirements/sqlalchemy-2.0.txt
+	npm install --package-lock-only
+
+clean: ## Remove all that this file made
+	rm -rf $(VENV) $(OLD_SQLALCHEMY) node_modules build dist instance *.egg-info $(HTMX)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
+	@CI=true $(PYTHON) tools/system_parts.py venv
+	$(PYTHON) -m venv $(VENV)
+
+# The demo starts within a minute of a bare clone: it takes a third of the tests' packages, compiled when first used.
+$(SAMPLE_READY): requirements/sample.txt | $(BIN)/python
+	$(INSTALL) --no-compile -r requirements/sample.txt
+	@touch $@
+
+# Of requirements/openapi.txt only Stripe's API description is wanted, not the HTTP stack that it asks for.
+$(READY): requirements/dev.txt requirements/openapi.txt | $(BIN)/python
+	$(INSTALL) -r requirements/dev.txt
+	$(INSTALL) --no-deps -r requirements/openapi.txt
+	@touch $@
+
+$(NODE_READY): package.json package-lock.json
+	npm ci --loglevel=error
+	@touch $@
+
+$(HTMX): $(NODE_READY)
+	@mkdir -p $(@D)
+	cp node_modules/htmx.org/dist/htmx.min.js $@
+
+$(OLD_SQLALCHEMY)/.ready: requirements/sqlalchemy-2.0.txt $(READY)
+	rm -rf $(OLD_SQLALCHEMY)
+	$(INSTALL) --no-deps --target $(OLD_SQLALCHEMY) -r requirements/sqlalchemy-2.0.txt
+	@touch $@
