@@ -1,0 +1,301 @@
+"""Every road into and out of a connection."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from . import audit, signals
+from .enums import AccountType, Mode, OnboardingStatus
+from .errors import (
+    AccountTakenError,
+    ConfigurationError,
+    ConnectionRevokedError,
+    ModeMismatchError,
+    ValetProStripeError,
+)
+from .gateway import Credentials, ask_stripe, make_client, make_platform_client, platform_key
+from .models import Connection, key_of
+from .models.types import utcnow
+from .state import State
+
+log = logging.getLogger(__name__)
+
+
+def open_connection(
+    state: State,
+    tenant: Any,
+    mode: Mode,
+    account_type: AccountType,
+    *,
+    actor: str,
+    account_id: str | None = None,
+    account_name: str | None = None,
+    requirements: list[str] | None = None,
+) -> Connection:
+    """Make a new connection the tenant's current one in ``mode``, and commit.
+
+    The one before it stays usable for refunds of what it took, until disconnected. ``requirements`` that are not empty
+    leave the new one PENDING: Stripe does not let the account charge yet.
+
+    :raises AccountTakenError: if the account serves another tenant; nothing is changed, at Stripe neither.
+    """
+    _one_at_a_time(state, tenant)
+    _refuse_taken(state, tenant, mode, account_id)
+    model = state.models.Connection
+    state.session.execute(
+        sa.update(model)
+        .where(model.tenant_id == key_of(tenant), model.mode == mode, model.is_current)
+        .values(is_current=False)
+    )
+    if account_id:
+        _release_claim(state, tenant, mode, account_id)
+    connection = model(
+        tenant_id=key_of(tenant),
+        mode=mode,
+        account_type=account_type,
+        status=OnboardingStatus.PENDING if requirements else OnboardingStatus.CONNECTED,
+        account_id=account_id,
+        claimed_account_id=None if state.config.allow_shared_accounts else account_id,
+        account_name=account_name,
+        requirements=requirements or None,
+        is_current=True,
+        connected_at=utcnow(),
+    )
+    state.session.add(connection)
+    try:
+        state.session.flush()
+    except IntegrityError:
+        state.session.rollback()
+        raise _taken() from None
+    _record(state, connection, actor, "connected")
+    state.session.expire(tenant, ["stripe_connection"])
+    state.session.commit()
+    if connection.status is OnboardingStatus.CONNECTED:
+        signals.tenant_connected.send(state.app, tenant=tenant, connection=connection)
+    return connection
+
+
+def _one_at_a_time(state: State, tenant: Any) -> None:
+    """Let two tabs of a tenant connect one after the other."""
+    key = sa.inspect(state.models.Tenant).primary_key[0]
+    state.session.execute(sa.select(key).where(key == key_of(tenant)).with_for_update(key_share=True))
+
+
+def _refuse_taken(state: State, tenant: Any, mode: Mode, account_id: str | None) -> None:
+    model = state.models.Connection
+    if account_id is None or state.config.allow_shared_accounts:
+        return
+    holder = state.session.scalar(
+        sa.select(model.id).where(
+            model.account_id == account_id,
+            model.mode == mode,
+            model.ended_at.is_(None),
+            model.tenant_id != key_of(tenant),
+        )
+    )
+    if holder is not None:
+        raise _taken()
+
+
+def _taken() -> AccountTakenError:
+    return AccountTakenError("This Stripe account is already in use here, so it was not connected.")
+
+
+def _release_claim(state: State, tenant: Any, mode: Mode, account_id: str) -> None:
+    """Let the tenant's new connection to the same account take over the claim of its old one."""
+    model = state.models.Connection
+    state.session.execute(
+        sa.update(model)
+        .where(model.tenant_id == key_of(tenant), model.mode == mode, model.claimed_account_id == account_id)
+        .values(claimed_account_id=None)
+    )
+
+
+def disconnect(state: State, tenant: Any, mode: Mode, *, actor: str) -> bool:
+    """End all of the tenant's connections in ``mode`` and withdraw our access at Stripe; return False if it had none.
+
+    Access is withdrawn only from accounts that no other tenant uses: Stripe withdraws it for all of them at once. If
+    Stripe cannot be asked, nothing is changed and the error says so.
+    """
+    living = _living(state, tenant, mode)
+    withdrawn = {c.account_id for c in living if c.account_id and not _shared(state, c)}
+    # Connections are read, nothing is written: give the transaction back before the network is asked.
+    state.session.commit()
+    for account_id in withdrawn:
+        _deauthorize(state, mode, account_id)
+    ended = [
+        c for c in living if _end(state, c, OnboardingStatus.NOT_CONNECTED, actor=actor, action="disconnected")
+    ]
+    state.session.commit()
+    _withdraw_if_last(state, mode, {c.account_id for c in living if c.account_id} - withdrawn)
+    for connection in ended:
+        signals.tenant_disconnected.send(state.app, tenant=tenant, connection=connection)
+    return bool(living)
+
+
+def _living(state: State, tenant: Any, mode: Mode) -> list[Connection]:
+    model = state.models.Connection
+    return list(
+        state.session.scalars(
+            sa.select(model).where(model.tenant_id == key_of(tenant), model.mode == mode, model.ended_at.is_(None))
+        )
+    )
+
+
+def _shared(state: State, connection: Connection) -> bool:
+    model = state.models.Connection
+    return bool(
+        state.session.scalar(
+            sa.select(sa.func.count()).where(
+                model.account_id == connection.account_id,
+                model.mode == connection.mode,
+                model.ended_at.is_(None),
+                model.tenant_id != connection.tenant_id,
+            )
+        )
+    )
+
+
+def _withdraw_if_last(state: State, mode: Mode, account_ids: set[str]) -> None:
+    """Two tenants that share an account may disconnect at once, each seeing the other: whoever is last withdraws."""
+    model = state.models.Connection
+    for account_id in account_ids:
+        left = state.session.scalar(
+            sa.select(sa.func.count()).where(
+                model.account_id == account_id, model.mode == mode, model.ended_at.is_(None)
+            )
+        )
+        if not left:
+            _deauthorize(state, mode, account_id)
+
+
+def _deauthorize(state: State, mode: Mode, account_id: str) -> None:
+    client = make_platform_client(state, mode)
+    if not state.config.client_id(mode):
+        raise ConfigurationError(
+            f"The operator must set VALETPRO_STRIPE_{mode.upper()}_CLIENT_ID before accounts can be disconnected."
+        )
+    try:
+        ask_stripe("Disconnecting", client.oauth.deauthorize, {"stripe_user_id": account_id})
+    except ValetProStripeError as error:
+        if error.code != "invalid_client":
+            raise
+        # Stripe says it for an account that is not connected, which is what we wanted, and for a client id that is not
+        # ours (Stripe docs, "OAuth reference for Connect", deauthorize).
+        if _is_reachable(state, mode, account_id):
+            raise ConfigurationError(
+                f"Stripe does not take VALETPRO_STRIPE_{mode.upper()}_CLIENT_ID for this platform's, so the account "
+                "stays connected. The operator must set the id from the platform's Connect settings."
+            ) from None
+        log.info("account %s was not connected at Stripe any more", account_id)
+
+
+def _is_reachable(state: State, mode: Mode, account_id: str) -> bool:
+    client = make_client(state, Credentials(platform_key(state.config, mode), account_id, mode))
+    try:
+        ask_stripe("Reading the account", client.v1.accounts.retrieve_current)
+    except ConnectionRevokedError:
+        return False
+    return True
+
+
+def _end(state: State, connection: Connection, status: OnboardingStatus, *, actor: str, action: str) -> bool:
+    """End a connection; return False if somebody else was faster."""
+    model = state.models.Connection
+    values: dict[str, Any] = {"status": status, "ended_at": utcnow(), "claimed_account_id": None}
+    if status is not OnboardingStatus.REVOKED:
+        # A revoked connection stays the tenant's current one, so that its page says what happened.
+        values["is_current"] = False
+    ended = state.session.scalar(
+        sa.update(model).where(model.id == connection.id, model.ended_at.is_(None)).values(values).returning(model.id)
+    )
+    if ended is None:
+        return False
+    _record(state, connection, actor, action)
+    # A session that keeps its rows over a commit would show the tenant as connected still.
+    tenant = state.session.get_one(state.models.Tenant, connection.tenant_id)
+    state.session.expire(tenant, ["stripe_connection"])
+    return True
+
+
+def _record(state: State, connection: Connection, actor: str, action: str) -> None:
+    detail = {"account_id": connection.account_id, "mode": connection.mode}
+    audit.record(
+        state, tenant_id=connection.tenant_id, connection=connection, actor=actor, action=action, **detail
+    )
+
+
+def living_connections(state: State, account_id: str, mode: Mode) -> list[Connection]:
+    """Return the connections of every tenant to one account, as long as they have not ended."""
+    model = state.models.Connection
+    return list(
+        state.session.scalars(
+            sa.select(model).where(model.account_id == account_id, model.mode == mode, model.ended_at.is_(None))
+        )
+    )
+
+
+def revoke(state: State, connections: list[Connection]) -> list[Connection]:
+    """Mark connections whose access Stripe has withdrawn; return those that had not ended yet. The caller commits."""
+    status = OnboardingStatus.REVOKED
+    return [c for c in connections if _end(state, c, status, actor="stripe", action="revoked")]
+
+
+def allow_platform(state: State, tenant: Any, *, actor: str) -> list[Connection]:
+    """Let ``tenant`` take payments on the platform's own account, in every mode that the platform has a key for.
+
+    A mode in which the tenant has its own connection is left as it is.
+    """
+    modes = [mode for mode in Mode if state.config.secret_key(mode)]
+    if not modes:
+        raise ConfigurationError("The platform has no key. Set VALETPRO_STRIPE_TEST_SECRET_KEY or …LIVE_SECRET_KEY.")
+    free = [
+        mode for mode in modes if not any(c.is_current and c.ended_at is None for c in _living(state, tenant, mode))
+    ]
+    return [open_connection(state, tenant, mode, AccountType.PLATFORM, actor=actor) for mode in free]
+
+
+def forbid_platform(state: State, tenant: Any, *, actor: str) -> int:
+    """Withdraw the permission to use the platform's account; return how many connections ended."""
+    lent = [c for mode in Mode for c in _living(state, tenant, mode) if c.account_type is AccountType.PLATFORM]
+    status = OnboardingStatus.NOT_CONNECTED
+    ended = [c for c in lent if _end(state, c, status, actor=actor, action="platform_forbidden")]
+    state.session.commit()
+    for connection in ended:
+        signals.tenant_disconnected.send(state.app, tenant=tenant, connection=connection)
+    return len(ended)
+
+
+def switch_mode(state: State, tenant: Any, mode: Mode, *, actor: str) -> None:
+    """Make ``mode`` the tenant's active one, and commit.
+
+    :raises ModeMismatchError: when going live without all that live payments need; its ``hint`` lists what is missing.
+    """
+    missing = missing_for(state, tenant, mode) if mode.livemode else []
+    if missing:
+        raise ModeMismatchError("Live payments cannot be switched on yet.", code="not_ready", hint=" ".join(missing))
+    if tenant.stripe_mode is not mode:
+        tenant.stripe_mode = mode
+        audit.record(state, tenant_id=key_of(tenant), actor=actor, action="mode_switched", mode=mode)
+    state.session.commit()
+
+
+def missing_for(state: State, tenant: Any, mode: Mode) -> list[str]:
+    """Return what stands between ``tenant`` and payments in ``mode``, as sentences; empty means ready."""
+    sentences = []
+    if state.config.secret_key(mode) is None:
+        sentences.append(f"The operator must set VALETPRO_STRIPE_{mode.upper()}_SECRET_KEY.")
+    current = next((c for c in _living(state, tenant, mode) if c.is_current), None)
+    connect = current is None or current.account_type is not AccountType.PLATFORM
+    if not state.config.webhook_secrets(mode, connect=connect):
+        name = f"{mode.upper()}_{'CONNECT_' if connect else ''}WEBHOOK_SECRETS"
+        sentences.append(f"The operator must set VALETPRO_STRIPE_{name}, or payments would never turn paid.")
+    if current is None:
+        sentences.append(f"Connect a Stripe account in {mode} mode.")
+    elif current.status is not OnboardingStatus.CONNECTED:
+        sentences.append(f"Stripe still wants something before the {mode} account may charge.")
+    return sentences

@@ -1,0 +1,126 @@
+"""From a tenant to its connection, and from a connection to what acts at Stripe for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import sqlalchemy as sa
+import stripe
+
+from .enums import AccountType, Mode, OnboardingStatus
+from .errors import ConfigurationError, ConnectionRevokedError, NotConnectedError
+from .gateway import Credentials, make_client, platform_key
+from .models import Connection, key_of
+from .state import State
+
+
+def client_for(state: State, connection: Connection) -> stripe.StripeClient:
+    """Return a client bound to ``connection``, current or not, as long as it has not ended.
+
+    :raises ConnectionRevokedError: if it has ended: a disconnected account is never touched again.
+    :raises ConfigurationError: if the operator has removed what it needs.
+    """
+    if connection.ended_at is not None:
+        raise ConnectionRevokedError(
+            f"Connection {connection.id} has ended, so its Stripe account can no longer be reached.",
+            settings_url=state.config.settings_page,
+        )
+    try:
+        make = _CREDENTIALS[connection.account_type]
+    except KeyError:
+        raise NotConnectedError(
+            f"Connections of type {connection.account_type} cannot be used in this version.",
+            settings_url=state.config.settings_page,
+        ) from None
+    return make_client(state, make(state, connection))
+
+
+def _platform(state: State, connection: Connection) -> Credentials:
+    return Credentials(platform_key(state.config, connection.mode), None, connection.mode)
+
+
+def _connected(state: State, connection: Connection) -> Credentials:
+    """Act with the platform's key on the connected account, never on the platform's own."""
+    if not connection.account_id:
+        raise ConfigurationError(f"Connection {connection.id} has no account id. Connect the tenant again.")
+    return Credentials(platform_key(state.config, connection.mode), connection.account_id, connection.mode)
+
+
+def find_connection(state: State, tenant: Any, mode: Mode) -> Connection | None:
+    """Return the connection that new payments of ``tenant`` use in ``mode``, as the database has it now."""
+    model = state.models.Connection
+    return state.session.scalar(
+        sa.select(model)
+        .where(model.tenant_id == key_of(tenant), model.mode == mode, model.is_current)
+        .execution_options(populate_existing=True)
+    )
+
+
+def require_connection(state: State, tenant: Any) -> Connection:
+    """Return the connection for new payments of ``tenant`` in its active mode.
+
+    :raises NotConnectedError: if it has none that takes payments. Nothing falls back to the platform in silence.
+    :raises ConnectionRevokedError: if Stripe withdrew it.
+    """
+    mode = tenant.stripe_mode
+    connection = find_connection(state, tenant, mode) or _fallback(state, tenant, mode)
+    if connection is None:
+        raise _not_ready(state, NotConnectedError, f"No Stripe account is connected in {mode} mode.")
+    if connection.status is OnboardingStatus.REVOKED:
+        raise _not_ready(state, ConnectionRevokedError, f"Stripe withdrew the connection in {mode} mode.")
+    if connection.status is not OnboardingStatus.CONNECTED:
+        missing = ", ".join(connection.requirements or []) or "nothing that it names"
+        raise _not_ready(
+            state, NotConnectedError, f"The Stripe account cannot take {mode} payments yet. Stripe wants: {missing}."
+        )
+    return connection
+
+
+def _not_ready(state: State, error: type[NotConnectedError], what: str) -> NotConnectedError:
+    page = state.config.settings_page
+    return error(f"{what} An admin mends this at {page}", settings_url=page)
+
+
+def falls_back(state: State, tenant: Any, mode: Mode) -> bool:
+    """Return whether ``tenant`` may use the platform's account, as one that never connected, by the operator's will."""
+    if state.config.platform_fallback != "test" or mode is not Mode.test or state.config.test_secret_key is None:
+        return False
+    model = state.models.Connection
+    own = sa.select(model.id).where(model.tenant_id == key_of(tenant), sa.not_(_is_lent(model)))
+    return state.session.scalar(own.limit(1)) is None
+
+
+def _fallback(state: State, tenant: Any, mode: Mode) -> Connection | None:
+    """Return the connection that is lent to ``tenant``, if the operator allows it."""
+    if not falls_back(state, tenant, mode):
+        return None
+    model = state.models.Connection
+    lent = sa.select(model).where(model.tenant_id == key_of(tenant), _is_lent(model)).order_by(model.id)
+    return state.session.scalar(lent.limit(1)) or _lend_platform(state, tenant)
+
+
+def _is_lent(model: type[Connection]) -> sa.ColumnElement[bool]:
+    # The fallback is current for nobody: it works only while the setting says so.
+    return sa.and_(
+        model.account_type == AccountType.PLATFORM, sa.not_(model.is_current), model.ended_at.is_(None)
+    )
+
+
+def _lend_platform(state: State, tenant: Any) -> Connection:
+    connection = state.models.Connection(
+        tenant_id=key_of(tenant),
+        mode=Mode.test,
+        account_type=AccountType.PLATFORM,
+        status=OnboardingStatus.CONNECTED,
+        is_current=False,
+    )
+    state.session.add(connection)
+    state.session.flush()
+    return connection
+
+
+_CREDENTIALS: Final[Mapping[AccountType, Callable[[State, Connection], Credentials]]] = {
+    AccountType.PLATFORM: _platform,
+    AccountType.CONNECT_STANDARD: _connected,
+}

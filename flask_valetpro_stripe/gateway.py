@@ -1,0 +1,258 @@
+"""The one door to Stripe: a shared, hardened HTTP client, clients bound to one account, and errors in our own words."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final, ParamSpec, TypeVar
+
+import requests
+import stripe
+from requests.adapters import HTTPAdapter
+from stripe.oauth_error import OAuthError
+
+from .config import Config
+from .enums import Mode
+from .errors import (
+    ConfigurationError,
+    ConnectionRevokedError,
+    InvalidKeyError,
+    MissingPermissionError,
+    OutcomeUnknownError,
+    ValetProStripeError,
+)
+from .secrets import Secret
+from .state import State, get_state
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Seconds to connect, and to wait for each part of the answer.
+TIMEOUT: Final = (5.0, 30.0)
+#: The SDK's StripeClient retries nothing by default. Every POST of ours carries a key, so two repeats are safe.
+MAX_NETWORK_RETRIES: Final = 2
+_POOL_SIZE: Final = 32
+_KEY_SHAPED: Final = re.compile(r"\b(?:sk|rk|pk|ek|whsec)_[A-Za-z0-9_*]+")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What it takes to act at Stripe for one connection: a key, and the connected account that it acts on."""
+
+    api_key: Secret
+    account_id: str | None
+    mode: Mode
+
+
+class SharedHTTPClient(stripe.HTTPClient):
+    """One connection pool for all tenants, that carries nothing from one call to the next.
+
+    No cookies (Stripe's would be replayed under another tenant's key), no redirects (they would take the key along),
+    and no environment: ``~/.netrc`` would replace the key. The pool is made on first use in each process: forked
+    workers never share a socket.
+    """
+
+    name = "requests"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._client: stripe.RequestsClient | None = None
+
+    def _ready(self) -> stripe.RequestsClient:
+        if self._client is None or self._pid != os.getpid():
+            with self._lock:
+                if self._client is None or self._pid != os.getpid():
+                    self._client = stripe.RequestsClient(timeout=TIMEOUT, session=_hardened_session())
+                    self._pid = os.getpid()
+        return self._client
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
+    ) -> tuple[Any, int, Mapping[str, str]]:
+        """Send one request and return body, status and headers."""
+        return self._ready().request(method, url, headers, post_data)
+
+    def request_stream(
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
+    ) -> tuple[Any, int, Mapping[str, str]]:
+        """Send one request and return the open body, status and headers."""
+        return self._ready().request_stream(method, url, headers, post_data)
+
+    def close(self) -> None:
+        """Nothing to close: connections end with the process."""
+
+
+def _hardened_session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.max_redirects = 0
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=_POOL_SIZE)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+class _BoundHTTPClient(stripe.HTTPClient):
+    """The shared client, for one set of credentials: a request with any other key or account never leaves.
+
+    The SDK lets every call override key and account, and drops a mistyped option in silence; this is where a mistake
+    in a host's code stops.
+    """
+
+    name = "requests"
+
+    def __init__(self, shared: stripe.HTTPClient, bound: Credentials, bases: tuple[str, ...]) -> None:
+        super().__init__()
+        self._shared = shared
+        self._bound = bound
+        self._bases = bases
+
+    def _check(self, url: str, headers: Mapping[str, str] | None) -> dict[str, str]:
+        # The SDK adds the previous request's id as telemetry; it may be another tenant's.
+        sent = {name: value for name, value in (headers or {}).items() if name != "X-Stripe-Client-Telemetry"}
+        # On the wire a header's name has no case: a second spelling of one would take its place.
+        plain = {name.lower(): value for name, value in sent.items()}
+        same = (
+            len(plain) == len(sent)
+            and plain.get("authorization") == f"Bearer {self._bound.api_key.reveal()}"
+            and plain.get("stripe-account") == self._bound.account_id
+            and "stripe-context" not in plain
+            and url.startswith(self._bases)
+        )
+        if not same:
+            raise ConfigurationError(
+                "This Stripe client is bound to one account, and the call named another key, account or address. "
+                "Leave api_key, stripe_account and stripe_context out of the options; for another tenant use "
+                "'with tenant_context(tenant):'."
+            )
+        return sent
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
+    ) -> tuple[Any, int, Mapping[str, str]]:
+        """Send one request, if it is for the bound account."""
+        return self._shared.request(method, url, self._check(url, headers), post_data)
+
+    def request_stream(
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
+    ) -> tuple[Any, int, Mapping[str, str]]:
+        """Send one request, if it is for the bound account."""
+        return self._shared.request_stream(method, url, self._check(url, headers), post_data)
+
+    def close(self) -> None:
+        """Nothing to close: the pool is shared."""
+
+
+def make_client(state: State, credentials: Credentials) -> stripe.StripeClient:
+    """Return a client that can reach the account of ``credentials`` and no other."""
+    return _client(state, credentials, bases=(f"{state.config.api_base}/",))
+
+
+def make_platform_client(state: State, mode: Mode) -> stripe.StripeClient:
+    """Return a client of the platform's own account, which may also call OAuth.
+
+    :raises ConfigurationError: if the operator has set no key for ``mode``.
+    """
+    key = platform_key(state.config, mode)
+    bases = (f"{state.config.api_base}/", f"{state.config.connect_base}/")
+    return _client(state, Credentials(key, None, mode), bases=bases)
+
+
+def platform_key(config: Config, mode: Mode) -> Secret:
+    """Return the platform's key for ``mode``.
+
+    :raises ConfigurationError: if there is none.
+    """
+    key = config.secret_key(mode)
+    if key is None:
+        raise ConfigurationError(
+            f"The operator must set VALETPRO_STRIPE_{mode.upper()}_SECRET_KEY before anything works in {mode} mode.",
+            code="platform_not_configured",
+        )
+    return key
+
+
+def _client(state: State, credentials: Credentials, *, bases: tuple[str, ...]) -> stripe.StripeClient:
+    config = state.config
+    return stripe.StripeClient(
+        credentials.api_key.reveal(),
+        stripe_account=credentials.account_id,
+        stripe_version=config.stripe_version,
+        base_addresses={"api": config.api_base, "connect": config.connect_base},
+        client_id=config.client_id(credentials.mode),
+        max_network_retries=MAX_NETWORK_RETRIES,
+        http_client=_BoundHTTPClient(state.http_client, credentials, bases),
+    )
+
+
+def ask_stripe(what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what ``call`` returns, with the SDK's errors turned into ours.
+
+    :param what: what is being done, to begin a sentence with, for example "Making the payment link".
+    :raises ValetProStripeError: the fitting one of :mod:`.errors`; :class:`OutcomeUnknownError` if no answer arrived.
+    """
+    try:
+        return call(*args, **kwargs)
+    except stripe.StripeError as error:
+        translated = _translate(error, what)
+    except ValetProStripeError as error:
+        # A bound client's refusal; it comes up through the SDK's frames like the rest.
+        translated = error.with_traceback(None)
+    except (AttributeError, UnicodeDecodeError) as error:
+        # What the SDK raises for an OAuth error that it does not know, for an error that is no object, and for bytes
+        # that are no text. None of them tells whether the call took effect.
+        if isinstance(error, AttributeError) and error.name != "get":
+            raise
+        translated = OutcomeUnknownError(f"{what}: Stripe's answer could not be read.", code="stripe_answer")
+    # Outside the handler, so that no SDK frame travels along: they hold the key in their locals.
+    raise translated
+
+
+def _translate(error: stripe.StripeError, what: str) -> ValetProStripeError:
+    code = _code(error)
+    log.info("%s failed: %s %s, request %s", what, type(error).__name__, code, error.request_id)
+    if isinstance(error, OAuthError):
+        return ValetProStripeError(f"{what} failed: Stripe answered {code}.", code=code, hint="Start again.")
+    if isinstance(error, stripe.AuthenticationError):
+        return InvalidKeyError(f"{what} failed: Stripe does not accept the API key ({code}).", code=code)
+    if isinstance(error, stripe.PermissionError):
+        return _denied(error, code, what)
+    if isinstance(error, stripe.RateLimitError):
+        return ValetProStripeError(
+            f"{what} failed: Stripe is limiting requests.", code=code, hint="Nothing was done. Try again in a moment."
+        )
+    if isinstance(error, (stripe.APIConnectionError, stripe.APIError)):
+        return OutcomeUnknownError(f"{what} did not get an answer from Stripe.", hint="Try again in a moment.")
+    reason = scrub(error.user_message or "")
+    return ValetProStripeError(f"{what} was refused by Stripe: {reason or code}", code=code)
+
+
+def scrub(text: str) -> str:
+    """Return ``text`` without anything that is shaped like a key."""
+    return _KEY_SHAPED.sub("…", text)
+
+
+def _code(error: stripe.StripeError) -> str:
+    # error.code is None for most classes; the body's own error object has it.
+    inner = getattr(error, "error", None)
+    return str(getattr(inner, "code", None) or error.code or type(error).__name__)
+
+
+def _denied(error: stripe.StripeError, code: str, what: str) -> ValetProStripeError:
+    if code == "account_invalid":
+        page = get_state().config.settings_page
+        return ConnectionRevokedError(
+            f"{what} failed: the platform no longer has access to this Stripe account. An admin mends this at {page}",
+            settings_url=page,
+        )
+    return MissingPermissionError(f"{what} failed: the API key lacks a permission ({code}).", code=code)

@@ -1,0 +1,252 @@
+"""The extension's own tables, declared once for each ValetProStripe on the host's metadata."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+
+from ..enums import AccountType, EventStatus, Mode, OnboardingStatus, OperationState
+from .types import BigKey, UTCDateTime, utcnow, words
+
+
+@dataclass(frozen=True)
+class HostKeys:
+    """The host's primary keys, which our foreign keys follow in type."""
+
+    tenant: sa.Column[Any]
+    payment: sa.Column[Any]
+
+
+class _Hosted:
+    #: Set by :mod:`.declare`.
+    host_keys: ClassVar[HostKeys]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **columns: Any) -> None: ...
+
+
+def _pointing_to(column: sa.Column[Any], **options: Any) -> Mapped[Any]:
+    return mapped_column(column.type, sa.ForeignKey(column), **options)
+
+
+class TenantOwned(_Hosted):
+    """A row that belongs to one tenant."""
+
+    @declared_attr
+    def tenant_id(cls) -> Mapped[Any]:
+        """Return the column that points to the host's tenant."""
+        return _pointing_to(cls.host_keys.tenant, nullable=False, index=True)
+
+
+class PaymentOwned(TenantOwned):
+    """A row that belongs to one payment of one tenant."""
+
+    @declared_attr
+    def payment_id(cls) -> Mapped[Any]:
+        """Return the column that points to the host's payment."""
+        return _pointing_to(cls.host_keys.payment, nullable=False, index=True)
+
+
+class Connection(TenantOwned):
+    """One set of credentials of one tenant in one mode. Reconnecting makes a new row; old rows never move."""
+
+    __tablename__ = "stripe_connection"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    mode: Mapped[Mode] = mapped_column(words(Mode))
+    account_type: Mapped[AccountType] = mapped_column(words(AccountType))
+    status: Mapped[OnboardingStatus] = mapped_column(words(OnboardingStatus))
+    #: ``acct_…``; None for the platform's own account.
+    account_id: Mapped[str | None] = mapped_column(sa.String(64), index=True)
+    #: The account that this connection holds for its tenant alone. None once it has ended, or where sharing is allowed.
+    claimed_account_id: Mapped[str | None] = mapped_column(sa.String(64))
+    #: The one that new payments of the tenant use in this mode.
+    is_current: Mapped[bool] = mapped_column(default=True)
+    #: What the account calls itself: foreign text, to be shown as text only.
+    account_name: Mapped[str | None] = mapped_column(sa.String(255))
+    #: What Stripe still wants before the account may charge, as a list of Stripe's field names.
+    requirements: Mapped[list[str] | None] = mapped_column(sa.JSON)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    connected_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    #: When it was disconnected or revoked: from then on nothing uses its credentials.
+    ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        current = sa.text("is_current")
+        return (
+            sa.Index(
+                "uq_stripe_connection_current",
+                "tenant_id",
+                "mode",
+                unique=True,
+                postgresql_where=current,
+                sqlite_where=current,
+            ),
+            sa.UniqueConstraint("mode", "claimed_account_id", name="uq_stripe_connection_claim"),
+        )
+
+
+class Secret(TenantOwned):
+    """One version of one secret of a connection: its ciphertext, or its name in a vault."""
+
+    __tablename__ = "stripe_secret"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    connection_id: Mapped[int] = mapped_column(sa.ForeignKey("stripe_connection.id"), index=True)
+    #: What it is for: ``secret_key``, ``webhook_secret``.
+    purpose: Mapped[str] = mapped_column(sa.String(32))
+    version: Mapped[int] = mapped_column()
+    stored: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    archived_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (sa.UniqueConstraint("connection_id", "purpose", "version", name="uq_stripe_secret_version"),)
+
+
+class WebhookEvent(_Hosted):
+    """One genuine event of one endpoint. Rows stay after success: they are what makes a duplicate harmless."""
+
+    __tablename__ = "stripe_webhook_event"
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    #: The endpoint that it came by, for example ``platform:test:connect``. A raw-key tenant can sign any event id, so
+    #: an id is unique only within its endpoint.
+    scope: Mapped[str] = mapped_column(sa.String(64))
+    #: Stripe's ``evt_…``.
+    event_id: Mapped[str] = mapped_column(sa.String(255))
+    type: Mapped[str] = mapped_column(sa.String(255))
+    mode: Mapped[Mode] = mapped_column(words(Mode))
+    #: Stripe's ``account``: the connected account that it is about.
+    account_id: Mapped[str | None] = mapped_column(sa.String(64))
+    connection_id: Mapped[int | None] = mapped_column(sa.ForeignKey("stripe_connection.id"))
+    status: Mapped[EventStatus] = mapped_column(words(EventStatus))
+    attempts: Mapped[int] = mapped_column(default=1)
+    #: Why it failed, was parked, or was not applied.
+    error: Mapped[str | None] = mapped_column(sa.Text)
+    #: The event as it was signed; None once pruned.
+    body: Mapped[str | None] = mapped_column(sa.Text)
+    received_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    processed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        # Made anew for each ValetProStripe: an index belongs to one table.
+        return (
+            sa.UniqueConstraint("scope", "event_id", name="uq_stripe_webhook_event"),
+            sa.Index("ix_stripe_webhook_event_health", "tenant_id", "mode", "received_at"),
+        )
+
+    @declared_attr
+    def tenant_id(cls) -> Mapped[Any]:
+        """Return the column that points to the tenant; None for an event of the platform's own account."""
+        return _pointing_to(cls.host_keys.tenant, nullable=True)
+
+    #: What Stripe answered when the event's object was fetched again; None where the event itself is enough.
+    fetched = cast(Any, None)
+
+    @cached_property
+    def facts(self) -> list[Callable[[], object]]:
+        """Return what to tell the host once the event is committed; handlers of ours append to it."""
+        return []
+
+    @cached_property
+    def payload(self) -> dict[str, Any]:
+        """Return the whole event as a dict; empty once it has been pruned."""
+        return dict(json.loads(self.body)) if self.body else {}
+
+    @property
+    def object(self) -> dict[str, Any]:
+        """Return the event's ``data.object``."""
+        data = self.payload.get("data")
+        found = data.get("object") if isinstance(data, dict) else None
+        return found if isinstance(found, dict) else {}
+
+
+class Operation(PaymentOwned):
+    """One mutating call to Stripe: durable before the call, so that a crash or a lost answer can be finished."""
+
+    __tablename__ = "stripe_operation"
+
+    #: Random; it makes Stripe's idempotency key, and stands in the object's metadata.
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default=lambda: uuid.uuid4().hex)
+    connection_id: Mapped[int] = mapped_column(sa.ForeignKey("stripe_connection.id"))
+    #: What is called, for example ``payment_link.create``.
+    kind: Mapped[str] = mapped_column(sa.String(64))
+    #: The host's key, unique for each tenant and kind.
+    idempotency_key: Mapped[str] = mapped_column(sa.String(255))
+    #: Exactly what is sent, so that a repeated call sends the same.
+    params: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    state: Mapped[OperationState] = mapped_column(words(OperationState), default=OperationState.new)
+    #: Goes up after a definite refusal: Stripe replays a saved answer for a key that it has seen.
+    attempt: Mapped[int] = mapped_column(default=1)
+    error: Mapped[str | None] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    #: When the present attempt began: Stripe forgets a key after 24 hours.
+    attempted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (sa.UniqueConstraint("tenant_id", "kind", "idempotency_key", name="uq_stripe_operation_key"),)
+
+    @property
+    def stripe_idempotency_key(self) -> str:
+        """Return the key that Stripe sees for the present attempt."""
+        return f"valetpro-{self.id}-{self.attempt}"
+
+
+class Refund(PaymentOwned):
+    """One refund of one payment, on the account that took the money."""
+
+    __tablename__ = "stripe_refund"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    connection_id: Mapped[int] = mapped_column(sa.ForeignKey("stripe_connection.id"))
+    stripe_refund_id: Mapped[str | None] = mapped_column(sa.String(255), index=True)
+    #: Minor units of :attr:`currency`.
+    amount: Mapped[int] = mapped_column(sa.BigInteger)
+    currency: Mapped[str] = mapped_column(sa.String(3))
+    #: Stripe's word: pending, requires_action, succeeded, failed, canceled.
+    status: Mapped[str] = mapped_column(sa.String(32))
+    reason: Mapped[str | None] = mapped_column(sa.String(64))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
+
+
+class OAuthState(TenantOwned):
+    """One started OAuth connection: bound to user, tenant, mode and session, used once, for ten minutes."""
+
+    __tablename__ = "stripe_oauth_state"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    #: SHA-256 of the state: a reader of the database cannot finish somebody's connection.
+    state_hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    session_hash: Mapped[str] = mapped_column(sa.String(64))
+    user_id: Mapped[str] = mapped_column(sa.String(255))
+    mode: Mapped[Mode] = mapped_column(words(Mode))
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+
+class AuditEntry(TenantOwned):
+    """Who did what to a tenant's connection, in the same transaction as the act."""
+
+    __tablename__ = "stripe_audit_entry"
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    connection_id: Mapped[int | None] = mapped_column(sa.ForeignKey("stripe_connection.id"))
+    #: The user's id, or ``stripe`` or ``operator``.
+    actor: Mapped[str] = mapped_column(sa.String(255))
+    action: Mapped[str] = mapped_column(sa.String(64))
+    detail: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

@@ -1,0 +1,288 @@
+"""From what Stripe says to our rows: guarded transitions that give the same end in whatever order facts arrive."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+
+from ..enums import CollectedVia, Mode, PaymentStatus
+from ..models import StripePaymentMixin, key_of
+from ..state import State
+
+log = logging.getLogger(__name__)
+PaymentT = TypeVar("PaymentT", bound=StripePaymentMixin)
+
+#: Metadata that we write ourselves and believe when Stripe gives it back.
+RESERVED_METADATA: Final = "valetpro_"
+OPERATION_METADATA: Final = f"{RESERVED_METADATA}operation"
+
+_S = PaymentStatus
+_OPEN: Final = frozenset({_S.PENDING, _S.PROCESSING, _S.FAILED, _S.CANCELED})
+#: For each word, the words that it may follow. Money wins over everything that is not money; a failed attempt is not
+#: the end, since the guest may try another card; and nothing makes a paid payment unpaid.
+_MAY_FOLLOW: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
+    _S.PENDING: frozenset({_S.FAILED}),
+    _S.PROCESSING: frozenset({_S.PENDING, _S.FAILED}),
+    _S.FAILED: frozenset({_S.PENDING, _S.PROCESSING}),
+    _S.CANCELED: frozenset({_S.PENDING, _S.FAILED}),
+    _S.COMPLETED: _OPEN,
+    _S.PARTIALLY_REFUNDED: _OPEN | {_S.COMPLETED},
+    _S.REFUNDED: _OPEN | {_S.COMPLETED, _S.PARTIALLY_REFUNDED},
+    _S.DISPUTED: frozenset(),
+}
+_PAID: Final = frozenset(_S) - _OPEN
+
+
+class ContradictionError(Exception):
+    """What Stripe says does not fit the payment (amount, currency, paid twice): it is flagged, not applied."""
+
+
+def apply_status(payment: StripePaymentMixin, status: PaymentStatus) -> bool:
+    """Move ``payment`` to ``status`` if that may follow what it is; return whether it moved."""
+    if payment.status not in _MAY_FOLLOW[status]:
+        return False
+    payment.status = status
+    return True
+
+
+def find_own(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
+    """Return ``payment``, read again, if it is the tenant's.
+
+    :raises ValueError: if it is not: the text is the same as for one that does not exist.
+    """
+    model: Any = state.models.Payment
+    found = state.session.scalar(
+        sa.select(model)
+        .where(_owned_by(state, tenant), sa.inspect(model).primary_key[0] == key_of(payment))
+        .execution_options(populate_existing=True)
+    )
+    if found is None:
+        raise ValueError("The current tenant has no such payment.")
+    own: PaymentT = found
+    return own
+
+
+def lock_own(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
+    """Return ``payment``, read again, and locked until the next commit, if it is the tenant's.
+
+    :raises ValueError: if it is not.
+    """
+    model: Any = state.models.Payment
+    # An update that changes nothing: SQLite has no FOR UPDATE.
+    state.session.execute(
+        sa.update(model)
+        .where(_owned_by(state, tenant), sa.inspect(model).primary_key[0] == key_of(payment))
+        .values(updated_at=model.updated_at)
+        .execution_options(synchronize_session=False)
+    )
+    return find_own(state, tenant, payment)
+
+
+def find_for_object(
+    state: State, tenant_id: Any, account_id: str | None, mode: Mode, object_: Mapping[str, Any]
+) -> StripePaymentMixin | None:
+    """Return the payment that a Stripe object is about, locked, or None.
+
+    Only payments of that tenant, account and mode are looked at: whatever an object's metadata says, it can never reach
+    another tenant's. A ``tenant_id`` of None means the platform's own account, whose payments are those collected by
+    the platform.
+    """
+    model: Any = state.models.Payment
+    find = _SAME.get(str(object_.get("object")))
+    same = find(state, object_) if find else []
+    if not same:
+        return None
+    owner = model.collected_via == CollectedVia.PLATFORM if tenant_id is None else _owner(state) == tenant_id
+    found: StripePaymentMixin | None = state.session.scalar(
+        sa.select(model)
+        .where(owner, model.mode == mode, model.stripe_account_id.is_not_distinct_from(account_id), sa.or_(*same))
+        # Of the payment alone: what the host loads with it comes by outer joins, which cannot be locked.
+        .with_for_update(of=model)
+        .execution_options(populate_existing=True)
+    )
+    return found
+
+
+def _is(column: Any, value: Any) -> list[sa.ColumnElement[bool]]:
+    """Return a condition, or none for what is no id: an id that is missing must not match all that miss one."""
+    return [column == value] if isinstance(value, str) and value and value.isprintable() else []
+
+
+def _same_session(state: State, session: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    model = state.models.Payment
+    return [
+        *_is(model.stripe_payment_link_id, session.get("payment_link")),
+        *_is(model.stripe_checkout_session_id, session.get("id")),
+        *_same_operation(state, session),
+    ]
+
+
+def _same_intent(state: State, intent: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    return [*_is(state.models.Payment.stripe_payment_intent_id, intent.get("id")), *_same_operation(state, intent)]
+
+
+def _same_charge(state: State, charge: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    model = state.models.Payment
+    return [
+        *_is(model.stripe_charge_id, charge.get("id")),
+        *_is(model.stripe_payment_intent_id, charge.get("payment_intent")),
+        *_same_operation(state, charge),
+    ]
+
+
+def _same_operation(state: State, object_: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    """Tie what may arrive before we know its id: an intent before its session, a session before its link's answer."""
+    metadata = object_.get("metadata")
+    named = metadata.get(OPERATION_METADATA) if isinstance(metadata, Mapping) else None
+    operation = state.models.Operation
+    key: sa.ColumnElement[Any] = sa.inspect(state.models.Payment).primary_key[0]
+    return [key == sa.select(operation.payment_id).where(same).scalar_subquery() for same in _is(operation.id, named)]
+
+
+_SAME: Final[Mapping[str, Callable[[State, Mapping[str, Any]], list[sa.ColumnElement[bool]]]]] = {
+    "checkout.session": _same_session,
+    "payment_intent": _same_intent,
+    "charge": _same_charge,
+}
+
+
+def _owner(state: State) -> sa.ColumnElement[Any]:
+    column: sa.ColumnElement[Any] = getattr(state.models.Payment, state.models.payment_tenant)
+    return column
+
+
+def _owned_by(state: State, tenant: Any) -> sa.ColumnElement[bool]:
+    same: sa.ColumnElement[bool] = _owner(state) == key_of(tenant)
+    return same
+
+
+def apply_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bool:
+    """Apply a Checkout Session; return whether the payment changed.
+
+    Completed is not yet paid: with a delayed method ``payment_status`` is "unpaid" until the bank settles (Stripe docs,
+    "Fulfill orders").
+
+    :raises ContradictionError: if amount or currency is not the payment's, or it was paid otherwise.
+    """
+    intent = _id_of(session.get("payment_intent"))
+    _agree(payment, session.get("amount_total"), session.get("currency"))
+    _agree_on_intent(payment, intent)
+    changed = False
+    if session.get("payment_status") in {"paid", "no_payment_required"}:
+        changed = apply_paid(payment)
+    elif session.get("status") == "complete":
+        changed = _apply_processing(payment)
+    changed |= _note(payment, "stripe_checkout_session_id", session.get("id"))
+    changed |= _note(payment, "stripe_payment_intent_id", intent)
+    if changed:
+        payment.stripe_object = dict(session)
+    return changed
+
+
+def apply_failed_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bool:
+    """Apply a Checkout Session whose delayed payment failed; return whether the payment changed."""
+    if payment.status in _PAID:
+        return False
+    changed = _note(payment, "stripe_checkout_session_id", session.get("id"))
+    changed |= _note(payment, "stripe_payment_intent_id", _id_of(session.get("payment_intent")))
+    return apply_status(payment, PaymentStatus.FAILED) or changed
+
+
+def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool:
+    """Apply a PaymentIntent; return whether the payment changed.
+
+    :raises ContradictionError: if amount or currency is not the payment's, or it was paid otherwise.
+    """
+    status = intent.get("status")
+    paid = status == "succeeded"
+    if payment.status in _PAID and not paid:
+        # What was tried before, or by another guest with the same link open.
+        return False
+    _agree(payment, intent.get("amount"), intent.get("currency"))
+    if paid:
+        _agree(payment, intent.get("amount_received", payment.amount), intent.get("currency"))
+        _agree_on_intent(payment, intent.get("id"))
+    changed = _note(payment, "stripe_payment_intent_id", intent.get("id"))
+    if paid:
+        changed |= apply_paid(payment)
+    elif status == "processing":
+        changed |= _apply_processing(payment)
+    elif status == "requires_payment_method" and intent.get("last_payment_error"):
+        changed |= apply_status(payment, PaymentStatus.FAILED)
+    charge = intent.get("latest_charge")
+    if isinstance(charge, Mapping):
+        changed |= apply_charge(payment, charge)
+    else:
+        changed |= _note(payment, "stripe_charge_id", charge)
+    if changed:
+        payment.stripe_object = dict(intent)
+    return changed
+
+
+def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool:
+    """Apply a Charge: its receipt, and how much of it was given back; return whether the payment changed.
+
+    :raises ContradictionError: if amount or currency is not the payment's, or it was paid otherwise.
+    """
+    if not charge.get("paid"):
+        return False
+    _agree(payment, charge.get("amount"), charge.get("currency"))
+    _agree_on_intent(payment, _id_of(charge.get("payment_intent")))
+    changed = _note(payment, "stripe_charge_id", charge.get("id"))
+    changed |= _note(payment, "receipt_url", charge.get("receipt_url"))
+    refunded = charge.get("amount_refunded")
+    # An event may be older than what we know, so that what was given back only grows.
+    if isinstance(refunded, int) and refunded > payment.amount_refunded:
+        payment.amount_refunded = refunded
+        # What is given back was paid, even if the event that says so comes later.
+        apply_paid(payment)
+        changed = True
+    if payment.amount_refunded >= payment.amount:
+        return apply_status(payment, PaymentStatus.REFUNDED) or changed
+    if payment.amount_refunded:
+        return apply_status(payment, PaymentStatus.PARTIALLY_REFUNDED) or changed
+    return changed
+
+
+def apply_paid(payment: StripePaymentMixin) -> bool:
+    """Mark the payment paid; return whether that is news."""
+    if not apply_status(payment, PaymentStatus.COMPLETED):
+        return False
+    payment.paid_at = payment.paid_at or datetime.now(UTC)
+    return True
+
+
+def _apply_processing(payment: StripePaymentMixin) -> bool:
+    """Note that the bank has been asked, unless it has answered: a link has one completed session, and no other try."""
+    if payment.status is PaymentStatus.FAILED and payment.stripe_checkout_session_id is not None:
+        return False
+    return apply_status(payment, PaymentStatus.PROCESSING)
+
+
+def _agree(payment: StripePaymentMixin, amount: Any, currency: Any) -> None:
+    if (amount, currency) != (payment.amount, payment.currency):
+        log.error("Stripe's amount for payment %s is not ours: it was not applied", key_of(payment))
+        raise ContradictionError("Stripe's amount or currency is not the payment's, so the event was not applied.")
+
+
+def _agree_on_intent(payment: StripePaymentMixin, intent_id: Any) -> None:
+    known = payment.stripe_payment_intent_id
+    if payment.status in _PAID and known and intent_id and intent_id != known:
+        log.error("payment %s was paid a second time, by another intent: it was not applied", key_of(payment))
+        raise ContradictionError("The payment was paid before by another PaymentIntent. Give one of the two back.")
+
+
+def _note(payment: StripePaymentMixin, column: str, value: Any) -> bool:
+    if not isinstance(value, str) or not value or getattr(payment, column) == value:
+        return False
+    setattr(payment, column, value)
+    return True
+
+
+def _id_of(value: Any) -> Any:
+    """Return the id of what Stripe gives as an id or, expanded, as an object."""
+    return value.get("id") if isinstance(value, Mapping) else value

@@ -1,0 +1,68 @@
+"""Ask Stripe how a payment stands, and apply the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import stripe
+
+from .. import signals
+from ..context import get_tenant
+from ..credentials import client_for
+from ..errors import ValetProStripeError
+from ..gateway import ask_stripe
+from ..models import StripePaymentMixin
+from ..state import get_state
+from .apply import ContradictionError, apply_intent, apply_session, find_own, lock_own
+
+_ASK_STRIPE = "Nothing was changed. Look at the payment in the Stripe Dashboard."
+PaymentT = TypeVar("PaymentT", bound=StripePaymentMixin)
+
+
+def sync(payment: PaymentT) -> PaymentT:
+    """Return ``payment`` as Stripe has it now: asked on the account and in the mode that it was made with. Commits.
+
+    :raises ValueError: if the payment is another tenant's.
+    :raises ConnectionRevokedError: if that account can no longer be reached.
+    :raises ValetProStripeError: if Stripe could not be asked, or its amount is not ours; nothing is changed.
+    """
+    state, tenant = get_state(), get_tenant()
+    payment = find_own(state, tenant, payment)
+    client = client_for(state, state.session.get_one(state.models.Connection, payment.connection_id))
+    link, intent = payment.stripe_payment_link_id, payment.stripe_payment_intent_id
+    state.session.commit()
+    session = _fetch_session(client, link) if link else None
+    # The session that was completed may not be the one whose attempt we heard of first.
+    intent = (session or {}).get("payment_intent") or intent
+    found = _fetch_intent(client, intent) if intent else None
+
+    payment = lock_own(state, tenant, payment)
+    try:
+        if session:
+            apply_session(payment, session)
+        if found:
+            apply_intent(payment, found)
+    except ContradictionError as error:
+        state.session.rollback()
+        raise ValetProStripeError(str(error), code="contradiction", hint=_ASK_STRIPE) from None
+    changed = state.session.is_modified(payment)
+    state.session.commit()
+    if changed:
+        signals.payment_updated.send(state.app, tenant=tenant, payment=payment)
+    return payment
+
+
+def _fetch_session(client: stripe.StripeClient, link: str) -> Mapping[str, Any] | None:
+    """Return the link's session that was completed, if any: guests may open and leave several."""
+    listed = ask_stripe(
+        "Asking for the payment", client.v1.checkout.sessions.list, {"payment_link": link, "status": "complete"}
+    )
+    return listed.data[0].to_dict() if listed.data else None
+
+
+def _fetch_intent(client: stripe.StripeClient, intent: str) -> Mapping[str, Any]:
+    found = ask_stripe(
+        "Asking for the payment", client.v1.payment_intents.retrieve, intent, {"expand": ["latest_charge"]}
+    )
+    return found.to_dict()

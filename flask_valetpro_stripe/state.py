@@ -1,0 +1,63 @@
+"""What one app's extension knows: its configuration, models, handlers and HTTP client, in ``app.extensions``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import stripe
+from flask import Flask, current_app
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import Session
+
+from .config import Config
+from .errors import ConfigurationError
+from .models import Models
+
+if TYPE_CHECKING:
+    from .events import Registry
+    from .webhooks.verify import Endpoint
+
+EXTENSION: Final = "valetpro_stripe"
+
+
+@dataclass
+class State:
+    """Everything per app. Nothing of it is kept on the extension, which may serve several apps."""
+
+    app: Flask
+    config: Config
+    db: SQLAlchemy
+    models: Models
+    registry: Registry
+    #: ``@valetpro.tenant_loader`` and ``@valetpro.admin_check``; None until the host registers them.
+    callbacks: Callbacks
+    #: The four endpoints of the platform's webhook URL, with their secrets.
+    platform_endpoints: tuple[Endpoint, ...]
+    #: The one transport to Stripe, shared by all tenants; tests put a simulator's here.
+    http_client: stripe.HTTPClient
+
+    @property
+    def session(self) -> Session:
+        """Return the host's session: what is written through it commits with ours, or not at all."""
+        return cast(Session, self.db.session)
+
+
+@dataclass
+class Callbacks:
+    """What the host decides: who the tenant of a request is, and who may manage it."""
+
+    tenant_loader: Callable[[], Any] | None = field(default=None)
+    admin_check: Callable[[Any], bool] | None = field(default=None)
+
+
+def get_state() -> State:
+    """Return the state of the current app.
+
+    :raises ConfigurationError: if the extension was not initialised on it.
+    """
+    try:
+        return cast(State, current_app.extensions[EXTENSION])
+    except KeyError:
+        raise ConfigurationError("This app has no flask-valetpro-stripe. Call valetpro.init_app(app).") from None

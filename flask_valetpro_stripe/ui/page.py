@@ -1,0 +1,94 @@
+"""What the settings page shows: one card for each mode, read from the database and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..connections import missing_for
+from ..credentials import falls_back, find_connection
+from ..enums import AccountType, Mode, OnboardingStatus, PaymentStatus
+from ..models import Connection, WebhookEvent, key_of
+from ..state import State
+
+
+@dataclass(frozen=True)
+class Card:
+    """One mode of a tenant: its connection, its last event, and what stands in the way."""
+
+    mode: Mode
+    is_active: bool
+    status: OnboardingStatus
+    connection: Connection | None
+    last_event: WebhookEvent | None
+    open_payments: int
+    #: What the operator must set before this mode can work at all.
+    operator_must_set: tuple[str, ...]
+    #: What is missing before payments can be taken, for the tenant's admin and the operator.
+    missing: tuple[str, ...]
+    can_connect: bool
+    #: Payments go to the platform's account until the tenant connects its own.
+    falls_back: bool
+
+    @property
+    def account_type(self) -> AccountType | None:
+        """Return how the tenant is connected in this mode."""
+        return self.connection.account_type if self.connection else None
+
+    @property
+    def last_received_at(self) -> datetime | None:
+        """Return when the last genuine event arrived."""
+        return self.last_event.received_at if self.last_event else None
+
+
+def cards_of(state: State, tenant: Any) -> list[Card]:
+    """Return the tenant's cards, test first."""
+    return [_card(state, tenant, mode) for mode in Mode]
+
+
+def _card(state: State, tenant: Any, mode: Mode) -> Card:
+    connection = find_connection(state, tenant, mode)
+    operator = _operator_must_set(state, mode)
+    return Card(
+        mode=mode,
+        is_active=tenant.stripe_mode is mode,
+        status=connection.status if connection else OnboardingStatus.NOT_CONNECTED,
+        connection=connection,
+        last_event=_last_event(state, tenant, mode),
+        open_payments=_open_payments(state, tenant, mode),
+        operator_must_set=operator,
+        missing=tuple(missing_for(state, tenant, mode)),
+        can_connect=not operator and AccountType.CONNECT_STANDARD in state.config.allowed_account_types,
+        falls_back=connection is None and falls_back(state, tenant, mode),
+    )
+
+
+def _operator_must_set(state: State, mode: Mode) -> tuple[str, ...]:
+    needed = {"SECRET_KEY": state.config.secret_key(mode), "CLIENT_ID": state.config.client_id(mode)}
+    return tuple(f"VALETPRO_STRIPE_{mode.upper()}_{name}" for name, value in needed.items() if value is None)
+
+
+def _last_event(state: State, tenant: Any, mode: Mode) -> WebhookEvent | None:
+    model = state.models.WebhookEvent
+    return state.session.scalar(
+        sa.select(model)
+        .where(model.tenant_id == key_of(tenant), model.mode == mode)
+        .order_by(model.received_at.desc())
+        .limit(1)
+    )
+
+
+def _open_payments(state: State, tenant: Any, mode: Mode) -> int:
+    model: Any = state.models.Payment
+    owner = getattr(model, state.models.payment_tenant)
+    return (
+        state.session.scalar(
+            sa.select(sa.func.count()).where(
+                owner == key_of(tenant), model.mode == mode, model.status == PaymentStatus.PENDING
+            )
+        )
+        or 0
+    )

@@ -1,0 +1,1 @@
+"""Stripe's events: verified, routed to their tenant, and handled exactly once."""

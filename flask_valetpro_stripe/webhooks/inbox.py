@@ -1,0 +1,178 @@
+"""The inbox: one insert claims an event, and its handlers' writes commit with it or not at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from .. import signals
+from ..context import event_context
+from ..enums import EventStatus, Mode
+from ..gateway import scrub
+from ..models import Connection, WebhookEvent
+from ..models.types import utcnow
+from ..state import State
+from .route import Route, route
+from .verify import Endpoint
+
+log = logging.getLogger(__name__)
+_DIALECT_INSERT: Final[Mapping[str, Callable[..., Any]]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+#: Asks Stripe for the object that an event of one type is about.
+Fetcher = Callable[[State, Connection], Any]
+
+
+class HandlerFailedError(Exception):
+    """A handler raised. Its writes are gone, the event is recorded as failed, and a redelivery runs it again."""
+
+
+def receive(
+    state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str, fetchers: Mapping[str, Fetcher]
+) -> None:
+    """Take in one genuine event: when this returns, it is committed, and a repeat of it changes nothing.
+
+    :raises HandlerFailedError: if a handler raised.
+    :raises sqlalchemy.exc.DBAPIError: if the database cannot answer.
+    """
+    found = route(state, endpoint, event)
+    fetched = _fetch(state, found, event, fetchers)
+    values = _values(endpoint, event, body, found)
+    row = _claim(state, values)
+    if row is None:
+        state.session.rollback()
+        log.info("webhook %s was here before", event["id"])
+        return
+    row.fetched = fetched
+    with _present(state, found):
+        if found.parked is None:
+            _run_handlers(state, row, values)
+            row.status, row.processed_at = EventStatus.processed, utcnow()
+        state.session.commit()
+        _tell(state, row)
+
+
+def _fetch(state: State, found: Route, event: Mapping[str, Any], fetchers: Mapping[str, Fetcher]) -> Any:
+    """Return Stripe's own answer where the event is only a hint; asked before anything is locked."""
+    fetcher, connection = fetchers.get(event["type"]), found.connection or found.witness
+    if fetcher is None or found.parked or connection is None:
+        return None
+    return fetcher(state, connection)
+
+
+def _values(endpoint: Endpoint, event: Mapping[str, Any], body: str, found: Route) -> dict[str, Any]:
+    return {
+        "scope": endpoint.scope,
+        "event_id": event["id"],
+        "type": event["type"],
+        "mode": Mode.of(event["livemode"]),
+        "account_id": event.get("account"),
+        "connection_id": found.connection.id if found.connection else None,
+        "tenant_id": found.tenant_id,
+        # Not yet processed: a handler that commits on its own and then fails must be run again.
+        "status": EventStatus.parked if found.parked else EventStatus.received,
+        "error": found.parked,
+        "attempts": 1,
+        "body": body,
+        "received_at": utcnow(),
+    }
+
+
+def _insert(state: State, values: Mapping[str, Any]) -> Any:
+    model = state.models.WebhookEvent
+    dialect = state.session.get_bind(sa.inspect(model)).dialect.name
+    return _DIALECT_INSERT[dialect](model).values(**values)
+
+
+def _claim(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
+    """Return the event's row, ours alone until we commit, or None if nothing is left to do.
+
+    A parallel delivery of the same event waits at the unique index until we commit, and then finds it done.
+    """
+    model = state.models.WebhookEvent
+    insert = _insert(state, values).on_conflict_do_nothing(index_elements=["scope", "event_id"]).returning(model)
+    row: WebhookEvent | None = state.session.scalar(insert)
+    return row if row is not None else _claim_again(state, values)
+
+
+def _claim_again(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
+    """Return the row of a redelivery if it has work left: it did not finish, or was parked and has a tenant now."""
+    model = state.models.WebhookEvent
+    row = state.session.scalar(
+        sa.select(model)
+        .where(model.scope == values["scope"], model.event_id == values["event_id"])
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if row is None or row.status is EventStatus.processed or values["status"] is EventStatus.parked:
+        return None
+    for name in ("status", "error", "connection_id", "tenant_id"):
+        setattr(row, name, values[name])
+    row.attempts += 1
+    return row
+
+
+def _present(state: State, found: Route) -> AbstractContextManager[None]:
+    """Make the event's tenant and connection the present ones; the host's loader has no say in Stripe's request."""
+
+    def tenant() -> Any:
+        return None if found.tenant_id is None else state.session.get(state.models.Tenant, found.tenant_id)
+
+    return event_context(tenant, lambda: found.connection)
+
+
+def _run_handlers(state: State, row: WebhookEvent, values: Mapping[str, Any]) -> None:
+    try:
+        for handler in state.registry.handlers_of(row.type):
+            handler(row)
+        state.session.flush()
+    except Exception as error:
+        state.session.rollback()
+        log.exception("webhook %s (%s) failed", values["event_id"], values["type"])
+        _record_failure(state, values, error)
+        raise HandlerFailedError(values["event_id"]) from error
+
+
+def _record_failure(state: State, values: Mapping[str, Any], error: Exception) -> None:
+    """Commit that the event failed, by itself: what the handlers wrote is gone."""
+    model = state.models.WebhookEvent
+    # An error may quote what no database stores: null characters, or halves of surrogate pairs.
+    said = f"{type(error).__name__}: {error}".replace("\0", "").encode(errors="replace").decode()
+    reason = scrub(said)[:500]
+    failed = {"status": EventStatus.failed, "error": reason}
+    insert = _insert(state, {**values, **failed})
+    state.session.execute(
+        insert.on_conflict_do_update(
+            index_elements=["scope", "event_id"],
+            set_={**failed, "attempts": model.attempts + 1},
+            where=model.status != EventStatus.processed,
+        )
+    )
+    state.session.commit()
+    _send(
+        state,
+        partial(
+            signals.webhook_failed.send, state.app, event_id=values["event_id"], type=values["type"], error=reason
+        ),
+    )
+
+
+def _tell(state: State, row: WebhookEvent) -> None:
+    """Send what happened to whoever listens: the event is committed."""
+    signal = signals.webhook_parked if row.status is EventStatus.parked else signals.webhook_received
+    facts: list[Callable[[], object]] = [partial(signal.send, state.app, event=row), *row.facts]
+    for fact in facts:
+        _send(state, fact)
+
+
+def _send(state: State, fact: Callable[[], object]) -> None:
+    """Send one signal; a listener's error is only logged, and spoils neither the answer nor the next listener."""
+    try:
+        fact()
+    except Exception:
+        state.session.rollback()
+        log.exception("a listener failed after a webhook")

@@ -1,0 +1,128 @@
+"""Is this really from Stripe, and by which endpoint: signature over the raw bytes, both time bounds, strict JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from ..config import Config
+from ..enums import Mode
+from ..secrets import Secret
+
+#: Seconds that a signature may be old, or ahead of our clock (Stripe docs, "Receive Stripe events", replay attacks;
+#: the second bound is ours: the SDK has none).
+TOLERANCE: Final = 300
+_MAX_HEADER: Final = 4096
+_MAX_SIGNATURES: Final = 10
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
+_TYPE: Final = re.compile(r"[a-z0-9_.]{1,255}", re.ASCII)
+_ACCOUNT: Final = re.compile(r"acct_[A-Za-z0-9_-]{1,59}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One webhook endpoint at Stripe: what it may speak about, and the secrets that it signs with."""
+
+    scope: str
+    mode: Mode
+    #: True: events of connected accounts. Only these may name an ``account``.
+    connect: bool
+    secrets: tuple[Secret, ...]
+
+
+class RefusedError(Exception):
+    """The delivery is not a genuine event. Nothing about why is told to the sender."""
+
+
+def platform_endpoints(config: Config) -> tuple[Endpoint, ...]:
+    """Return the four endpoints that share the platform's webhook URL: each scope in each mode has its own secrets."""
+    return tuple(
+        Endpoint(
+            scope=f"platform:{mode}:{'connect' if connect else 'account'}",
+            mode=mode,
+            connect=connect,
+            secrets=config.webhook_secrets(mode, connect=connect),
+        )
+        for connect in (True, False)
+        for mode in Mode
+    )
+
+
+def verify(body: bytes, header: str | None, endpoints: Sequence[Endpoint]) -> Endpoint:
+    """Return the endpoint whose secret signed ``body``.
+
+    :raises RefusedError: if none did, or the signature is older or newer than :data:`TOLERANCE` seconds.
+    """
+    timestamp, signatures = _parse(header)
+    if abs(time.time() - int(timestamp)) > TOLERANCE:
+        raise RefusedError("timestamp")
+    signed = timestamp.encode() + b"." + body
+    for endpoint in endpoints:
+        for secret in endpoint.secrets:
+            expected = hmac.new(secret.reveal().encode(), signed, hashlib.sha256).hexdigest()
+            # Every signature is tried: while a secret is rolled, Stripe signs with the old and the new.
+            if any(hmac.compare_digest(expected, signature) for signature in signatures):
+                return endpoint
+    raise RefusedError("signature")
+
+
+def _parse(header: str | None) -> tuple[str, list[str]]:
+    """Return the timestamp and the v1 signatures of ``t=…,v1=…[,v1=…][,v0=…]`` (Stripe docs, "Verify manually")."""
+    if not header or len(header) > _MAX_HEADER or not header.isascii():
+        raise RefusedError("header")
+    pairs = [part.partition("=")[::2] for part in header.split(",")]
+    timestamps = [value for name, value in pairs if name == "t"]
+    signatures = [value for name, value in pairs if name == "v1"]
+    if len(timestamps) != 1 or not re.fullmatch(r"[0-9]{1,12}", timestamps[0]):
+        raise RefusedError("header")
+    if not 1 <= len(signatures) <= _MAX_SIGNATURES:
+        raise RefusedError("header")
+    return timestamps[0], signatures
+
+
+def parse_event(body: bytes) -> dict[str, Any]:
+    """Return a signed body as an event that has all that we rely on.
+
+    :raises RefusedError: if it is not a JSON object with the shape of an event.
+    """
+    try:
+        event = json.loads(body.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise RefusedError("json") from None
+    if not isinstance(event, dict) or not _has_shape(event):
+        raise RefusedError("shape")
+    return event
+
+
+def _has_shape(event: dict[str, Any]) -> bool:
+    data = event.get("data")
+    return (
+        event.get("object") == "event"
+        and _matches(_ID, event.get("id"))
+        and _matches(_TYPE, event.get("type"))
+        and isinstance(event.get("livemode"), bool)
+        and isinstance(data, dict)
+        and isinstance(data.get("object"), dict)
+        and (event.get("account") is None or _matches(_ACCOUNT, event["account"]))
+    )
+
+
+def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("duplicate key")
+    return found
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON")

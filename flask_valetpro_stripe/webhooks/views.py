@@ -1,0 +1,83 @@
+"""``POST /api/webhooks/stripe``: the one URL that Stripe calls."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Blueprint, Response, current_app, request
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from ..errors import OutcomeUnknownError, SecretUnavailableError
+from ..handlers import FETCHERS
+from ..state import State, get_state
+from .inbox import HandlerFailedError, receive
+from .verify import Endpoint, RefusedError, parse_event, verify
+
+log = logging.getLogger(__name__)
+
+
+def make_blueprint(state: State) -> Blueprint:
+    """Return the webhook's blueprint for one app."""
+    blueprint = Blueprint("valetpro_stripe_webhook", __name__, url_prefix=state.config.webhook_url)
+    blueprint.add_url_rule("", view_func=platform, methods=["POST"])
+    blueprint.add_url_rule("/<endpoint_token>", view_func=tenant, methods=["POST"])
+
+    # Before Flask-WTF looks at the request, and whichever of the two extensions was initialised first.
+    @blueprint.url_value_preprocessor
+    def exempt_from_csrf(endpoint: str | None, values: object) -> None:
+        csrf = current_app.extensions.get("csrf")
+        if csrf is not None:
+            csrf.exempt(blueprint)
+
+    return blueprint
+
+
+def platform() -> Response:
+    """Take a delivery for the platform's own account, or for any account connected to it."""
+    state = get_state()
+    return _take(state, state.platform_endpoints)
+
+
+def tenant(endpoint_token: str) -> Response:
+    """Take a delivery for one tenant's own endpoint. There is none yet, so every token is unknown."""
+    return _take(get_state(), ())
+
+
+def _take(state: State, endpoints: tuple[Endpoint, ...]) -> Response:
+    try:
+        body = _read(state.config.max_webhook_bytes)
+        endpoint = verify(body, request.headers.get("Stripe-Signature"), endpoints)
+        event = parse_event(body)
+    except RequestEntityTooLarge:
+        return _answer(413, "The body is too large.")
+    except (RefusedError, ClientDisconnected) as reason:
+        log.info("webhook refused: %s", reason)
+        return _answer(400, "This is not a signed Stripe event.")
+    try:
+        receive(state, endpoint, event, body.decode(), FETCHERS)
+    except HandlerFailedError:
+        return _answer(500, "A handler failed. Deliver the event again.")
+    except (DBAPIError, PoolTimeoutError, SecretUnavailableError, OutcomeUnknownError) as error:
+        state.session.rollback()
+        log.warning("webhook %s cannot be taken now: %s", event["id"], type(error).__name__)
+        return _answer(503, "The event cannot be taken now. Deliver it again.")
+    return _answer(200, "Taken.")
+
+
+def _read(limit: int) -> bytes:
+    """Return the body as it was sent.
+
+    :raises RequestEntityTooLarge: if it is longer than ``limit``; not much more than that was read then.
+    """
+    # Werkzeug ends a body without an announced length silently at its limit, so one byte more tells.
+    request.max_content_length = limit + 1
+    body = request.get_data(cache=False)
+    if len(body) > limit:
+        raise RequestEntityTooLarge
+    return body
+
+
+def _answer(status: int, text: str) -> Response:
+    return Response(text, status=status, mimetype="text/plain")
