@@ -1,0 +1,1 @@
+"""The official Stripe CLI against the simulator."""

@@ -1,0 +1,109 @@
+"""Fixtures for every test: empty databases, a browser, and guards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.guards import only_loopback, refuse_sockets_beyond_loopback, untouched_stripe_module
+from tests.servers import PostgreSQL, running_postgresql
+from tools.system_parts import PARTS, Part, missing
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    refuse_sockets_beyond_loopback()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what drives Chromium, so that it can be left out by name and nobody has to remember the marker."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    import sqlalchemy
+    import stripe
+
+    return f"SQLAlchemy {sqlalchemy.__version__}, stripe {stripe.VERSION}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly which part of the system was missing, so that a green run is not taken for a whole one."""
+    for part in missing(["chromium", "postgresql"]):
+        terminalreporter.section(f"{part.title} is missing: its tests did not run", red=True, bold=True)
+        terminalreporter.line(f"Install it with: {part.command()}")
+
+
+@pytest.fixture(autouse=True)
+def _guards() -> Iterator[None]:
+    with only_loopback(), untouched_stripe_module():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep everything that programs write about a user out of the developer's own home."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        for name in ("CONFIG", "CACHE", "DATA", "STATE"):
+            patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+        yield home
+
+
+def _require(part: Part) -> str:
+    """Return where the part is; without it fail in CI and skip elsewhere."""
+    if place := part.find():
+        return place
+    message = f"{part.title} is missing. Install it with: {part.command()}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """The session's PostgreSQL server (with pytest-xdist: the worker's)."""
+    with running_postgresql(_require(PARTS["postgresql"])) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgresql: PostgreSQL) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty PostgreSQL database."""
+    with postgresql.database() as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The SQLAlchemy URL of an empty SQLite database in a file."""
+    return f"sqlite:///{tmp_path / 'test.sqlite3'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The SQLAlchemy URL of an empty database; the test runs once on SQLite and once on PostgreSQL."""
+    name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """Have pytest-playwright start the system's Chromium, quiet and offline."""
+    chromium = _require(PARTS["chromium"])
+    return {**browser_type_launch_args, "executable_path": chromium, "args": CHROMIUM_FLAGS}

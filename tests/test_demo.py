@@ -1,0 +1,62 @@
+"""`make demo` as a visitor meets it: it says where the desk is, the desk answers, and Ctrl-C ends it all."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+PARTS = ("flask_valetpro_stripe", "sample_app", "migrations", "tools")
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """The running demo, of a copy: it makes its database anew, and a developer's own is not its to remove."""
+    for name in PARTS:
+        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    running = subprocess.Popen([sys.executable, "tools/demo.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    yield running
+    running.terminate()
+    running.communicate(timeout=30)
+
+
+def welcome(demo: subprocess.Popen[str]) -> str:
+    """Return all that the demo prints until it is ready; it ends by itself if it can't be."""
+    assert demo.stdout
+    printed = ""
+    for line in demo.stdout:
+        printed += line
+        if "Ctrl-C" in line:
+            return printed
+    pytest.fail(f"The demo ended before it was ready. It said:\n{printed}")
+
+
+def address(printed: str, which: str) -> str:
+    found = re.search(rf"{which}.*(http://127\.0\.0\.1:\d+)", printed)
+    assert found, printed
+    return found[1]
+
+
+def test_the_demo_names_its_address_and_sign_ins_answers_and_ends_with_ctrl_c(demo: subprocess.Popen[str]) -> None:
+    printed = welcome(demo)
+    for email in ("admin@plaza.example", "staff@plaza.example", "admin@seaside.example"):
+        assert email in printed
+    desk, stripe = address(printed, "desk is open"), address(printed, "simulator is at")
+    with urlopen(desk) as answer:
+        assert "Sign in" in answer.read().decode()
+
+    demo.send_signal(signal.SIGINT)
+
+    assert demo.wait(30) == 0
+    for ended in (desk, stripe):
+        with pytest.raises(URLError):
+            urlopen(ended)
