@@ -2,7 +2,12 @@
 
 from .events import make_event
 from .signing import sign
-from .simulator import (
+from .simulator.accounts import Account
+from .simulator.app import Simulator
+from .simulator.connect import OAuthError
+from .simulator.delivery import Delivery
+from .simulator.errors import CardDeclined, LinkInactive
+from .simulator.faults import (
     DELAY,
     DROP_AFTER,
     DROP_BEFORE,
@@ -10,16 +15,10 @@ from .simulator import (
     RATE_LIMIT,
     RETRY_HEADER,
     SERVER_ERROR,
-    Account,
-    CardDeclined,
-    Delivery,
     Fault,
     Faults,
-    LinkInactive,
-    LoggedRequest,
-    OAuthError,
-    Simulator,
 )
+from .simulator.requestlog import LoggedRequest
 
 __all__ = [
     "DELAY",

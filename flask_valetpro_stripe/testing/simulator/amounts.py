@@ -1,27 +1,19 @@
 """Amounts of money: minor units, minimums and how a page shows them."""
 
+from ...money import CURRENCIES, exponent
 from .errors import invalid
 
-ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
-THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
 _SYMBOLS = {"eur": "€", "usd": "$", "gbp": "£", "jpy": "¥", "krw": "₩", "inr": "₹", "aud": "A$", "cad": "CA$"}
 _MINIMUMS = {"aed": 200, "myr": 200, "pln": 200, "ron": 200, "czk": 1500, "dkk": 250, "hkd": 400, "huf": 17500}
 _MINIMUMS |= {"gbp": 30, "mxn": 1000, "nok": 300, "sek": 300, "thb": 1000}
 _MAXIMUM = 99_999_999
-_KNOWN = frozenset(
-    """aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd bnd bob brl bsd bwp byn bzd cad cdf chf clp
-    cny cop crc cve czk djf dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gnf gtq gyd hkd hnl htg huf idr ils inr isk
-    jmd jod jpy kes kgs khr kmf krw kwd kyd kzt lak lbp lkr lrd lsl mad mdl mga mkd mmk mnt mop mur mvr mwk mxn myr mzn
-    nad ngn nio nok npr nzd omr pab pen pgk php pkr pln pyg qar ron rsd rub rwf sar sbd scr sek sgd shp sle sos srd std
-    szl thb tjs tnd top try ttd twd tzs uah ugx usd uyu uzs vnd vuv wst xaf xcd xcg xof xpf yer zar zmw""".split()
-)
 
 
 def known_currency(currency: str, param: str = "currency") -> str:
     """Return the currency in lower case, or raise Stripe's answer for one that it doesn't know."""
     lowered = currency.lower()
-    if lowered not in _KNOWN:
-        supported = ", ".join(sorted(_KNOWN))
+    if lowered not in CURRENCIES:
+        supported = ", ".join(sorted(CURRENCIES))
         raise invalid(f"Invalid currency: {lowered}. Stripe currently supports these currencies: {supported}", param)
     return lowered
 
@@ -39,7 +31,7 @@ def chargeable(amount: int, currency: str, *, param: str = "amount", subject: st
 
 def display(amount: int, currency: str) -> str:
     """Return an amount as a person reads it: ``€25.00``, ``¥3,000``, ``25.00 CHF``."""
-    digits = 0 if currency in ZERO_DECIMAL else 3 if currency in THREE_DECIMAL else 2
+    digits = exponent(currency)
     number = f"{amount / 10**digits:,.{digits}f}"
     symbol = _SYMBOLS.get(currency)
     return f"{symbol}{number}" if symbol else f"{number} {currency.upper()}"

@@ -9,7 +9,7 @@ from werkzeug import Request, Response
 from . import forms
 from .auth import Caller, authenticate
 from .errors import ApiError, LinkInactive
-from .faults import DELAY, DROP_AFTER, DROP_BEFORE, Fault, Faults
+from .faults import DELAY, DROP_AFTER, DROP_BEFORE, Fault, Faults, dropped
 from .idempotency import Idempotency
 from .ids import token
 from .ledger import Json, Ledger, Scope, snapshot
@@ -59,7 +59,7 @@ class Api:
             raise
         self._record(exchange, status, body)
         if fault is not None and fault.kind == DROP_AFTER.kind:
-            raise ConnectionResetError("The simulator dropped the connection after acting.")
+            raise dropped(DROP_AFTER)
         return self._response(exchange, status, body)
 
     def _answer(self, exchange: Exchange) -> tuple[int, Json, Fault | None]:
@@ -163,7 +163,7 @@ def _refuse(exchange: Exchange, fault: Fault | None) -> None:
         return
     _add_retry_header(exchange, fault)
     if fault.kind == DROP_BEFORE.kind:
-        raise ConnectionResetError("The simulator dropped the connection before acting.")
+        raise dropped(DROP_BEFORE)
     if fault.kind == "rate_limit":
         message = "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
         raise ApiError(429, message, code="rate_limit")

@@ -14,6 +14,7 @@ from .api import Api
 from .cards import from_number
 from .connect import Connect
 from .delivery import Delivery, Mailroom, send_by_http, send_in_process, view
+from .endpoints import roll_secret
 from .errors import ApiError, CardDeclined
 from .faults import Faults
 from .ids import new_key
@@ -23,7 +24,6 @@ from .methods import make_method
 from .oauth_views import OAuthViews, open_demo_account
 from .pages import Pages, find_link
 from .requestlog import LoggedRequest, RequestLog
-from .resources.webhooks import roll_secret
 from .server import Server
 from .transport import InProcessClient
 

@@ -12,7 +12,6 @@ class Instrument:
     brand: str = "visa"
     decline_code: str | None = None
     message: str = ""
-    after_action: str = "succeeds"
     refund: str = "succeeded"
 
     @property

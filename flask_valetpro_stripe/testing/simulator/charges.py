@@ -3,6 +3,7 @@
 from typing import Any
 
 from .cards import Instrument
+from .fees import transfer_data
 from .ids import new_id, token
 from .ledger import Json, Record, Scope
 
@@ -51,14 +52,10 @@ def make_charge(scope: Scope, intent: Record, method: Record, *, captured: bool 
         "statement_descriptor": data["statement_descriptor"],
         "statement_descriptor_suffix": data["statement_descriptor_suffix"],
         "status": "succeeded",
-        "transfer_data": _transfer(data["transfer_data"]),
+        "transfer_data": transfer_data(data["transfer_data"]),
         "transfer_group": data["transfer_group"],
     }
     return scope.add(charge)
-
-
-def _transfer(given: Json | None) -> Json | None:
-    return {"amount": given.get("amount"), "destination": given["destination"]} if given else None
 
 
 def _outcome(kind: str, reason: str | None = None, message: str = "Payment complete.") -> Json:

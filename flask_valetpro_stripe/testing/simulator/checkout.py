@@ -2,17 +2,18 @@
 
 from typing import Any
 
-from . import charging
+from . import intents
 from .amounts import known_currency
 from .cards import Instrument
 from .changes import given, new_metadata
+from .customers import make_customer
 from .errors import ApiError, LinkInactive, invalid
 from .ids import new_id, new_session_id
 from .items import total_of
 from .ledger import Json, Ledger, Record, Scope, snapshot
 
 _DAY = 86_400
-_TEXTS: Json = {"after_submit": None, "shipping_address": None, "submit": None, "terms_of_service_acceptance": None}
+TEXTS: Json = {"after_submit": None, "shipping_address": None, "submit": None, "terms_of_service_acceptance": None}
 INACTIVE = "This link is no longer active."
 
 
@@ -42,7 +43,7 @@ def make_session(scope: Scope, params: Json, items: list[Json], *, link: Record 
         "currency": known_currency(currency),
         "currency_conversion": None,
         "custom_fields": [],
-        "custom_text": dict(_TEXTS),
+        "custom_text": dict(TEXTS),
         "customer": params.get("customer"),
         "customer_creation": None if params.get("customer") else params.get("customer_creation", "if_required"),
         "customer_details": None,
@@ -50,7 +51,7 @@ def make_session(scope: Scope, params: Json, items: list[Json], *, link: Record 
         "discounts": [],
         "expires_at": params.get("expires_at") or scope.now() + _DAY,
         "invoice": None,
-        "invoice_creation": {"enabled": False, "invoice_data": _invoice_data()},
+        "invoice_creation": {"enabled": False, "invoice_data": invoice_data()},
         "livemode": scope.livemode,
         "locale": params.get("locale"),
         "metadata": new_metadata(params),
@@ -95,16 +96,10 @@ def _branding(scope: Scope) -> Json:
     }
 
 
-def _invoice_data() -> Json:
-    return {
-        "account_tax_ids": None,
-        "custom_fields": None,
-        "description": None,
-        "footer": None,
-        "issuer": None,
-        "metadata": {},
-        "rendering_options": None,
-    }
+def invoice_data() -> Json:
+    """Return what a session or a link says of the invoices that it doesn't make."""
+    names = ("account_tax_ids", "custom_fields", "description", "footer", "issuer", "rendering_options")
+    return dict.fromkeys(names) | {"metadata": {}}
 
 
 def visit(scope: Scope, link: Record) -> Record:
@@ -156,7 +151,7 @@ def pay(scope: Scope, session: Record, method: Record, *, email: str | None = No
         raise invalid("The simulator's page takes one-time payments only, not subscriptions or setups.", "mode")
     intent = _intent_for(scope, session)
     _note_customer(session, method, email)
-    charging.confirm(scope, intent, method, return_url=session.data["url"])
+    intents.confirm(scope, intent, method, return_url=session.data["url"])
     if intent.data["status"] != "requires_action":
         complete(scope, session)
 
@@ -169,7 +164,7 @@ def _intent_for(scope: Scope, session: Record) -> Record:
     application = wanted.pop("application", None) or session.private.get("application")
     acting = Scope(scope.ledger, scope.account, scope.livemode, application=application)
     total, currency = session.data["amount_total"], session.data["currency"]
-    intent = charging.make_intent(acting, {**wanted, "amount": total, "currency": currency})
+    intent = intents.make_intent(acting, {**wanted, "amount": total, "currency": currency})
     intent.private["session"] = session.data["id"]
     session.data["payment_intent"] = intent.data["id"]
     return intent
@@ -194,7 +189,7 @@ def authenticate(scope: Scope, session: Record, *, passed: bool) -> None:
     intent = scope.ledger.records[session.data["payment_intent"]]
     if intent.data["status"] != "requires_action":
         raise LinkInactive("There is nothing to authenticate.")
-    charging.authenticate(scope, intent, passed=passed)
+    intents.authenticate(scope, intent, passed=passed)
     complete(scope, session)
 
 
@@ -202,9 +197,6 @@ def complete(scope: Scope, session: Record) -> None:
     """Mark a session complete, emit it, and use up its link."""
     intent = scope.ledger.records[session.data["payment_intent"]]
     if session.data["customer_creation"] == "always" and session.data["customer"] is None:
-        # Late import: customers are a resource of the API, and sessions know them only here.
-        from .resources.customers import make_customer
-
         details = session.data["customer_details"]
         customer = make_customer(scope, {name: details[name] for name in ("email", "name") if details[name]})
         session.data["customer"] = intent.data["customer"] = customer.data["id"]
@@ -228,7 +220,7 @@ def _count_on_link(scope: Scope, link: Record) -> None:
 def settle(scope: Scope, session: Record, *, succeeded: bool) -> None:
     """End the delayed payment of a completed session."""
     intent = scope.ledger.records[session.data["payment_intent"]]
-    charging.settle(scope, intent, succeeded=succeeded)
+    intents.settle(scope, intent, succeeded=succeeded)
     if succeeded:
         session.data["payment_status"] = "paid"
     word = "succeeded" if succeeded else "failed"
@@ -280,7 +272,7 @@ def settle_any(ledger: Ledger, intent: Record, *, succeeded: bool) -> None:
     if "session" in intent.private:
         settle(scope, ledger.records[intent.private["session"]], succeeded=succeeded)
     else:
-        charging.settle(scope, intent, succeeded=succeeded)
+        intents.settle(scope, intent, succeeded=succeeded)
 
 
 def _charged_at(ledger: Ledger, intent: Record) -> float:

@@ -54,7 +54,7 @@ class Connect:
         self._ledger = ledger
         self._codes: dict[str, _Code] = {}
         self._refresh: dict[str, tuple[str, str]] = {}
-        self.redirect_bases = [redirect_base]
+        self._redirect_base = f"{redirect_base}/"
 
     @property
     def platform(self) -> Account:
@@ -68,8 +68,8 @@ class Connect:
         if query.get("response_type") != "code":
             raise OAuthError("unsupported_response_type", "Only 'code' is supported as the response_type.")
         livemode = self._mode_of(query.get("client_id"))
-        redirect_uri = query.get("redirect_uri") or f"{self.redirect_bases[0]}/"
-        if not any(redirect_uri.startswith(f"{base}/") for base in self.redirect_bases):
+        redirect_uri = query.get("redirect_uri") or self._redirect_base
+        if not redirect_uri.startswith(self._redirect_base):
             message = (
                 f"Invalid redirect URI '{redirect_uri}'. Ensure this uri exactly matches one of the uris specified in "
                 "your application settings."
@@ -97,9 +97,9 @@ class Connect:
     def deny(self, asked: AuthorizeRequest) -> str:
         return asked.back(error="access_denied", error_description="The user denied your request")
 
-    def token(self, key: ApiKey | None, params: Json) -> Json:
+    def token(self, key: ApiKey, params: Json) -> Json:
         """Answer ``POST /oauth/token``."""
-        key = self._require_platform(key)
+        self._require_platform(key)
         grant = params.get("grant_type")
         if grant == "authorization_code":
             return self._exchange(key, params.get("code"))
@@ -109,10 +109,9 @@ class Connect:
             raise OAuthError("invalid_request", "No grant type specified")
         raise OAuthError("unsupported_grant_type", f"Unsupported grant type: {grant}")
 
-    def _require_platform(self, key: ApiKey | None) -> ApiKey:
-        if key is None or key.account != self._ledger.platform_id or key.expired:
+    def _require_platform(self, key: ApiKey) -> None:
+        if key.account != self._ledger.platform_id or key.expired:
             raise OAuthError("invalid_client", "No such API key", 401)
-        return key
 
     def _exchange(self, key: ApiKey, code: str | None) -> Json:
         if not code:
@@ -190,9 +189,9 @@ class Connect:
         }
         self._ledger.scope(account_id, livemode).emit(type, application, platform_only=True)
 
-    def deauthorize(self, key: ApiKey | None, params: Json) -> Json:
+    def deauthorize(self, key: ApiKey, params: Json) -> Json:
         """Answer ``POST /oauth/deauthorize``."""
-        key = self._require_platform(key)
+        self._require_platform(key)
         account_id: Any = params.get("stripe_user_id")
         if params.get("client_id") != self.platform.client_id(livemode=key.livemode):
             message = f"No such application: '{params.get('client_id')}', for the mode of this API key."

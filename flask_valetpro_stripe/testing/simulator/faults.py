@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -42,6 +42,11 @@ def RETRY_HEADER(fault: Fault, should_retry: bool) -> Fault:
     return replace(fault, should_retry=should_retry)
 
 
+def dropped(moment: Fault) -> ConnectionResetError:
+    """Return what to raise where a connection drops; ``moment`` is DROP_BEFORE or DROP_AFTER."""
+    return ConnectionResetError(f"The simulator dropped the connection {moment.kind.removeprefix('drop_')} acting.")
+
+
 _BY_NAME = {fault.kind: fault for fault in (RATE_LIMIT, LOCK_TIMEOUT, SERVER_ERROR, DROP_BEFORE, DROP_AFTER)}
 
 
@@ -64,14 +69,6 @@ class _Planned:
 
 class Faults:
     """The faults of one simulator; empty until you add some. ``sleep`` is what a delay calls."""
-
-    RATE_LIMIT: ClassVar = RATE_LIMIT
-    LOCK_TIMEOUT: ClassVar = LOCK_TIMEOUT
-    SERVER_ERROR: ClassVar = SERVER_ERROR
-    DROP_BEFORE: ClassVar = DROP_BEFORE
-    DROP_AFTER: ClassVar = DROP_AFTER
-    DELAY = staticmethod(DELAY)
-    RETRY_HEADER = staticmethod(RETRY_HEADER)
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -10,9 +10,7 @@ from .ledger import Json, Record, Scope, snapshot
 Included = Callable[[Scope, Record], Json]
 
 
-def page(
-    scope: Scope, items: Iterable[Json], params: Json, url: str, *, kind: str = "object", ids: str = "id"
-) -> Json:
+def page(scope: Scope, items: Iterable[Json], params: Json, url: str, *, kind: str = "object") -> Json:
     """Return Stripe's list object of ``items`` (newest first) as the paging parameters cut it."""
     everything = list(items)
     limit = params.get("limit", 10)
@@ -22,21 +20,33 @@ def page(
         raise invalid(message, "limit", "parameter_invalid_integer")
     backwards = "ending_before" in params
     if backwards:
-        before = everything[: _position(everything, params["ending_before"], kind, "ending_before", ids)]
+        before = everything[: _position(everything, params["ending_before"], kind, "ending_before")]
         shown, more = before[-limit:], len(before) > limit
     else:
         start = 0
         if "starting_after" in params:
-            start = _position(everything, params["starting_after"], kind, "starting_after", ids) + 1
+            start = _position(everything, params["starting_after"], kind, "starting_after") + 1
         shown, more = everything[start : start + limit], len(everything) > start + limit
     return {"object": "list", "data": shown, "has_more": more, "url": url}
 
 
-def _position(items: list[Json], id: str, kind: str, param: str, ids: str) -> int:
+def _position(items: list[Json], id: str, kind: str, param: str) -> int:
     for index, item in enumerate(items):
-        if item[ids] == id:
+        if item["id"] == id:
             return index
     raise missing(kind, id, param=param)
+
+
+def matching(scope: Scope, kind: str, params: Json, *names: str) -> list[Json]:
+    """Return this account's objects of one kind, newest first, as ``params`` asks: by ``created``, and by ``names``."""
+    wanted = {name: params[name] for name in names if name in params}
+    return [
+        record.data
+        for record in scope.list(kind)
+        if all(record.data[name] == value for name, value in wanted.items())
+        # Payment links have no time of creation, and no filter by it.
+        and in_range(record.data.get("created", 0), params.get("created"))
+    ]
 
 
 def in_range(created: int, wanted: Any) -> bool:

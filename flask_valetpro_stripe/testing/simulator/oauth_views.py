@@ -10,7 +10,7 @@ from . import forms
 from .accounts import Account, ApiKey
 from .auth import bearer
 from .connect import AuthorizeRequest, Connect, OAuthError, unknown_key
-from .faults import DROP_AFTER, DROP_BEFORE, Faults
+from .faults import DROP_AFTER, DROP_BEFORE, Faults, dropped
 from .ledger import Json, Ledger
 from .rendering import render
 from .requestlog import RequestLog
@@ -73,12 +73,12 @@ class OAuthViews:
         kind = fault.kind if fault else None
         if kind == DROP_BEFORE.kind:
             self._record(request, {}, 0, {})
-            raise ConnectionResetError("The simulator dropped the connection before acting.")
+            raise dropped(DROP_BEFORE)
         params = forms.decode(request.get_data(as_text=True))
         status, body = _REFUSED[kind] if kind in _REFUSED else self._answer(request, params, answer)
         self._record(request, params, status, body)
         if kind == DROP_AFTER.kind:
-            raise ConnectionResetError("The simulator dropped the connection after acting.")
+            raise dropped(DROP_AFTER)
         return Response(json.dumps(body, indent=2), status, content_type="application/json")
 
     def _answer(self, request: Request, params: Json, answer: Answer) -> tuple[int, Json]:

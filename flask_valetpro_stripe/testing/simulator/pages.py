@@ -8,7 +8,7 @@ from typing import Any
 from werkzeug import Request, Response
 from werkzeug.utils import redirect
 
-from . import charging, checkout
+from . import checkout, intents
 from .addresses import with_query
 from .cards import BANK_DEBIT, BANK_DEBIT_FAILS, VISA, from_number
 from .errors import ApiError, LinkInactive
@@ -171,7 +171,7 @@ class Pages:
             return render("authenticate.html", amount=amount, currency=currency, merchant=merchant)
         passed = request.form.get("decision") == "complete"
         with suppress(ApiError):
-            charging.authenticate(self._ledger.scope_of(intent), intent, passed=passed)
+            intents.authenticate(self._ledger.scope_of(intent), intent, passed=passed)
         if not intent.private["return_url"]:
             return self._inactive(intent, "You can close this page.")
         answer = {"payment_intent": intent.data["id"], "redirect_status": "succeeded" if passed else "failed"}

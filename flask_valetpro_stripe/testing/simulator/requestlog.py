@@ -2,11 +2,10 @@
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any
 
 from werkzeug import Request
 
-Json = dict[str, Any]
+from .ledger import Json
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from .errors import ApiError
-from .ledger import Json, Scope
+from .ledger import Json
 
 Handler = Callable[..., Json]
 """Called with the scope, the checked parameters and the ids in the path."""
@@ -49,7 +49,3 @@ class Router:
             "https://support.stripe.com/."
         )
         raise ApiError(404, message)
-
-
-def call(route: Route, scope: Scope, params: Json, ids: dict[str, Any]) -> Json:
-    return route.handler(scope, params, **ids)

@@ -34,10 +34,6 @@ class Server:
         self._tick = tick
         self._ended = threading.Event()
 
-    @property
-    def port(self) -> int:
-        return int(self._http.server_port)
-
     def run(self, ready: Any = None) -> None:
         """Serve until :meth:`stop` or an interrupt."""
         worker = threading.Thread(target=self._work, name="simulator-deliveries", daemon=True)

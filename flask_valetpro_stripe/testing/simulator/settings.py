@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .accounts import ApiKey
+from .endpoints import make_endpoint
 from .ids import new_webhook_secret
 from .ledger import Ledger, Record
-from .resources.webhooks import make_endpoint
 
 PREFIX = "VALETPRO_STRIPE_"
 # setting, livemode, connect

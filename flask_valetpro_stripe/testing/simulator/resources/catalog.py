@@ -4,7 +4,7 @@ from ..changes import changed
 from ..errors import invalid
 from ..items import make_price, make_product
 from ..ledger import Json, Scope
-from ..lists import in_range, page
+from ..lists import matching, page
 from ..routing import Route
 
 
@@ -38,13 +38,9 @@ def _delete_product(scope: Scope, params: Json, id: str) -> Json:
 
 
 def _products(scope: Scope, params: Json) -> Json:
-    products = [
-        product.data
-        for product in scope.list("product")
-        if params.get("active", product.data["active"]) == product.data["active"]
-        and product.data["id"] in params.get("ids", [product.data["id"]])
-        and in_range(product.data["created"], params.get("created"))
-    ]
+    products = matching(scope, "product", params, "active")
+    if "ids" in params:
+        products = [product for product in products if product["id"] in params["ids"]]
     return page(scope, products, params, "/v1/products", kind="product")
 
 
@@ -64,13 +60,7 @@ def _update_price(scope: Scope, params: Json, id: str) -> Json:
 
 
 def _prices(scope: Scope, params: Json) -> Json:
-    wanted = {name: params[name] for name in ("active", "currency", "product", "type") if name in params}
-    prices = [
-        price.data
-        for price in scope.list("price")
-        if all(price.data[name] == value for name, value in wanted.items())
-        and in_range(price.data["created"], params.get("created"))
-    ]
+    prices = matching(scope, "price", params, "active", "currency", "product", "type")
     return page(scope, prices, params, "/v1/prices", kind="price")
 
 

@@ -3,7 +3,7 @@
 
 from ..changes import changed
 from ..ledger import Json, Record, Scope, snapshot
-from ..lists import in_range, page
+from ..lists import matching, page
 from ..routing import Route
 
 
@@ -18,13 +18,7 @@ def _update(scope: Scope, params: Json, id: str) -> Json:
 
 
 def _list(scope: Scope, params: Json) -> Json:
-    charges = [
-        charge.data
-        for charge in scope.list("charge")
-        if in_range(charge.data["created"], params.get("created"))
-        and params.get("payment_intent", charge.data["payment_intent"]) == charge.data["payment_intent"]
-        and params.get("customer", charge.data["customer"]) == charge.data["customer"]
-    ]
+    charges = matching(scope, "charge", params, "payment_intent", "customer")
     return page(scope, charges, params, "/v1/charges", kind="charge")
 
 
@@ -40,14 +34,7 @@ def _transaction(scope: Scope, params: Json, id: str) -> Json:
 
 
 def _transactions(scope: Scope, params: Json) -> Json:
-    found = [
-        record.data
-        for record in scope.list("balance_transaction")
-        if in_range(record.data["created"], params.get("created"))
-        and params.get("type", record.data["type"]) == record.data["type"]
-        and params.get("source", record.data["source"]) == record.data["source"]
-        and params.get("currency", record.data["currency"]) == record.data["currency"]
-    ]
+    found = matching(scope, "balance_transaction", params, "type", "source", "currency")
     return page(scope, found, params, "/v1/balance_transactions", kind="balance_transaction")
 
 

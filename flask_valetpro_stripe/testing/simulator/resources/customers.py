@@ -1,46 +1,14 @@
 """/v1/customers and /v1/payment_methods"""
 
-from ..changes import changed, given, new_metadata
+from ..changes import changed
+from ..customers import make_customer
 from ..errors import invalid
-from ..ids import new_id, token
-from ..ledger import Json, Record, Scope
-from ..lists import in_range, page
+from ..ledger import Json, Scope
+from ..lists import matching, page
 from ..methods import from_params, resolve
 from ..routing import Route
 
 _PLAIN = ("address", "balance", "description", "email", "name", "phone", "preferred_locales", "shipping", "tax_exempt")
-_SETTINGS: Json = {"custom_fields": None, "default_payment_method": None, "footer": None, "rendering_options": None}
-
-
-def make_customer(scope: Scope, params: Json) -> Record:
-    """Store a customer and emit customer.created."""
-    customer = {
-        "id": new_id("cus"),
-        "object": "customer",
-        "address": given(params, "address"),
-        "balance": params.get("balance", 0),
-        "created": scope.now(),
-        "currency": None,
-        "default_source": None,
-        "delinquent": False,
-        "description": given(params, "description"),
-        "discount": None,
-        "email": given(params, "email"),
-        "invoice_prefix": token(8).upper(),
-        "invoice_settings": dict(_SETTINGS),
-        "livemode": scope.livemode,
-        "metadata": new_metadata(params),
-        "name": given(params, "name"),
-        "next_invoice_sequence": 1,
-        "phone": given(params, "phone"),
-        "preferred_locales": params.get("preferred_locales") or [],
-        "shipping": given(params, "shipping"),
-        "tax_exempt": params.get("tax_exempt") or "none",
-        "test_clock": None,
-    }
-    record = scope.add(customer)
-    scope.emit("customer.created", customer)
-    return record
 
 
 def _create(scope: Scope, params: Json) -> Json:
@@ -74,12 +42,7 @@ def _delete(scope: Scope, params: Json, id: str) -> Json:
 
 
 def _list(scope: Scope, params: Json) -> Json:
-    customers = [
-        customer.data
-        for customer in scope.list("customer")
-        if params.get("email", customer.data["email"]) == customer.data["email"]
-        and in_range(customer.data["created"], params.get("created"))
-    ]
+    customers = matching(scope, "customer", params, "email")
     return page(scope, customers, params, "/v1/customers", kind="customer")
 
 

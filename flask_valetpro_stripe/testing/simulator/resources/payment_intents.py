@@ -1,11 +1,11 @@
 """/v1/payment_intents"""
 
-from .. import charging
+from .. import intents
 from ..amounts import chargeable
 from ..changes import changed
 from ..errors import invalid, unexpected_state
 from ..ledger import Json, Record, Scope
-from ..lists import in_range, page
+from ..lists import matching, page
 from ..methods import from_params, resolve
 from ..routing import Route
 
@@ -14,7 +14,7 @@ def _create(scope: Scope, params: Json) -> Json:
     if params.get("customer"):
         scope.get("customer", params["customer"], param="customer")
     method = _method(scope, params)
-    intent = charging.make_intent(scope, params)
+    intent = intents.make_intent(scope, params)
     if method:
         intent.data |= {"payment_method": method.data["id"], "status": "requires_confirmation"}
     if params.get("confirm"):
@@ -36,7 +36,7 @@ def _confirm_with(scope: Scope, intent: Record, method: Record | None, params: J
             "payment method or ConfirmationToken."
         )
         raise unexpected_state("payment_intent", message, payment_intent=intent.data)
-    charging.confirm(scope, intent, method, return_url=params.get("return_url"))
+    intents.confirm(scope, intent, method, return_url=params.get("return_url"))
 
 
 def _get(scope: Scope, id: str) -> Record:
@@ -75,7 +75,7 @@ def _confirm(scope: Scope, params: Json, id: str) -> Json:
 
 def _capture(scope: Scope, params: Json, id: str) -> Json:
     intent = _get(scope, id)
-    charging.capture(scope, intent, params.get("amount_to_capture"))
+    intents.capture(scope, intent, params.get("amount_to_capture"))
     return intent.data
 
 
@@ -89,18 +89,13 @@ def _cancel(scope: Scope, params: Json, id: str) -> Json:
                 "Checkout Session instead."
             )
             raise invalid(message)
-    charging.cancel(scope, intent, params.get("cancellation_reason"))
+    intents.cancel(scope, intent, params.get("cancellation_reason"))
     return intent.data
 
 
 def _list(scope: Scope, params: Json) -> Json:
-    intents = [
-        intent.data
-        for intent in scope.list("payment_intent")
-        if in_range(intent.data["created"], params.get("created"))
-        and params.get("customer", intent.data["customer"]) == intent.data["customer"]
-    ]
-    return page(scope, intents, params, "/v1/payment_intents", kind="payment_intent")
+    found = matching(scope, "payment_intent", params, "customer")
+    return page(scope, found, params, "/v1/payment_intents", kind="payment_intent")
 
 
 ROUTES = (

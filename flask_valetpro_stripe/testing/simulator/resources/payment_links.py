@@ -3,15 +3,15 @@
 from typing import Any
 
 from ..changes import changed, given, new_metadata
-from ..checkout import items_of
+from ..checkout import TEXTS, invoice_data, items_of
 from ..errors import invalid
+from ..fees import application_fee, transfer_data
 from ..ids import mode_word, new_id, token
 from ..items import make_items, payable_total, total_of
 from ..ledger import Json, Record, Scope
-from ..lists import page
+from ..lists import matching, page
 from ..routing import Route
 
-_TEXTS: Json = {"after_submit": None, "shipping_address": None, "submit": None, "terms_of_service_acceptance": None}
 _PLAIN = (
     "active",
     "allow_promotion_codes",
@@ -54,10 +54,10 @@ def _create(scope: Scope, params: Json) -> Json:
         "consent_collection": None,
         "currency": currency,
         "custom_fields": [],
-        "custom_text": dict(_TEXTS),
+        "custom_text": dict(TEXTS),
         "customer_creation": params.get("customer_creation", "if_required"),
         "inactive_message": given(params, "inactive_message"),
-        "invoice_creation": None if recurring else {"enabled": False, "invoice_data": _invoice_data()},
+        "invoice_creation": None if recurring else {"enabled": False, "invoice_data": invoice_data()},
         "livemode": scope.livemode,
         "metadata": new_metadata(params),
         "on_behalf_of": given(params, "on_behalf_of"),
@@ -71,7 +71,7 @@ def _create(scope: Scope, params: Json) -> Json:
         "submit_type": params.get("submit_type", "auto"),
         "subscription_data": _subscription_data() if recurring else None,
         "tax_id_collection": {"enabled": False, "required": "never"},
-        "transfer_data": _transfer_data(given(params, "transfer_data")),
+        "transfer_data": transfer_data(given(params, "transfer_data")),
         "url": f"{scope.ledger.base_url}/pay/{slug}",
     }
     scope.add(link, items=items, slug=slug)
@@ -80,16 +80,8 @@ def _create(scope: Scope, params: Json) -> Json:
 
 
 def _check_fee(scope: Scope, params: Json, total: int) -> None:
-    fee = given(params, "application_fee_amount")
-    if fee is None:
-        return
-    if not scope.application and "transfer_data" not in params:
-        message = (
-            "Can only apply an application_fee_amount when the Payment Link is attempting a direct payment (using an "
-            "OAuth key or Stripe-Account header) or destination payment (using `transfer_data[destination]`)."
-        )
-        raise invalid(message, "application_fee_amount")
-    if not 0 <= fee <= total:
+    fee = application_fee(scope, params, "Payment Link")
+    if fee is not None and not 0 <= fee <= total:
         message = "The application_fee_amount must be between 0 and the total amount of the line items."
         raise invalid(message, "application_fee_amount")
 
@@ -108,11 +100,6 @@ def _after_completion(wanted: Json | None) -> Json:
 
 def _tax(wanted: Json | None) -> Json:
     return {"enabled": bool((wanted or {}).get("enabled")), "liability": (wanted or {}).get("liability")}
-
-
-def _invoice_data() -> Json:
-    names = ("account_tax_ids", "custom_fields", "description", "footer", "issuer", "rendering_options")
-    return dict.fromkeys(names) | {"metadata": {}}
 
 
 def _intent_data(wanted: Json | None) -> Json | None:
@@ -140,10 +127,6 @@ def _restrictions(wanted: Json | None) -> Json | None:
         message = "This value must be greater than or equal to 1."
         raise invalid(message, "restrictions[completed_sessions][limit]", "parameter_invalid_integer")
     return {"completed_sessions": {"count": 0, "limit": limit}}
-
-
-def _transfer_data(wanted: Json | None) -> Json | None:
-    return {"amount": wanted.get("amount"), "destination": wanted["destination"]} if wanted else None
 
 
 def _retrieve(scope: Scope, params: Json, id: str) -> Json:
@@ -188,9 +171,7 @@ def _used_up(restrictions: Json | None) -> bool:
 
 
 def _list(scope: Scope, params: Json) -> Json:
-    links = [link.data for link in scope.list("payment_link")]
-    if "active" in params:
-        links = [link for link in links if link["active"] == params["active"]]
+    links = matching(scope, "payment_link", params, "active")
     return page(scope, links, params, "/v1/payment_links", kind="payment_link")
 
 

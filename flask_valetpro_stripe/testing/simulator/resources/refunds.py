@@ -2,7 +2,7 @@
 
 from ..changes import changed
 from ..ledger import Json, Scope
-from ..lists import in_range, page
+from ..lists import matching, page
 from ..refunding import make_refund
 from ..routing import Route
 
@@ -26,13 +26,7 @@ def _update(scope: Scope, params: Json, id: str) -> Json:
 
 
 def _list(scope: Scope, params: Json) -> Json:
-    refunds = [
-        refund.data
-        for refund in scope.list("refund")
-        if in_range(refund.data["created"], params.get("created"))
-        and params.get("charge", refund.data["charge"]) == refund.data["charge"]
-        and params.get("payment_intent", refund.data["payment_intent"]) == refund.data["payment_intent"]
-    ]
+    refunds = matching(scope, "refund", params, "charge", "payment_intent")
     return page(scope, refunds, params, "/v1/refunds", kind="refund")
 
 

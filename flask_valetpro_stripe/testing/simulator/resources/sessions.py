@@ -5,7 +5,7 @@ from ..changes import changed
 from ..errors import ApiError, invalid, missing_param
 from ..items import make_items, payable_total
 from ..ledger import Json, Record, Scope
-from ..lists import in_range, page
+from ..lists import matching, page
 from ..methods import resolve
 from ..routing import Route
 
@@ -44,13 +44,7 @@ def _update(scope: Scope, params: Json, id: str) -> Json:
 
 
 def _list(scope: Scope, params: Json) -> Json:
-    wanted = {name: params[name] for name in ("payment_link", "payment_intent", "status", "customer") if name in params}
-    sessions = [
-        session.data
-        for session in scope.list("checkout.session")
-        if all(session.data[name] == value for name, value in wanted.items())
-        and in_range(session.data["created"], params.get("created"))
-    ]
+    sessions = matching(scope, "checkout.session", params, "payment_link", "payment_intent", "status", "customer")
     return page(scope, sessions, params, "/v1/checkout/sessions", kind="checkout.session")
 
 

@@ -2,45 +2,14 @@
 
 from urllib.parse import urlsplit
 
-from ..changes import changed, given, new_metadata
+from ..changes import changed
+from ..endpoints import make_endpoint
 from ..errors import ApiError, invalid
-from ..ids import new_id, new_webhook_secret
-from ..ledger import Json, Ledger, Record, Scope
+from ..ledger import Json, Scope
 from ..lists import page
 from ..routing import Route
 
 MOST = 16
-
-
-def make_endpoint(scope: Scope, params: Json, *, secret: str | None = None) -> Record:
-    """Store a webhook endpoint; its secret is shown once, in the answer to its creation."""
-    endpoint = {
-        "id": new_id("we"),
-        "object": "webhook_endpoint",
-        "api_version": given(params, "api_version"),
-        "application": None,
-        "created": scope.now(),
-        "description": given(params, "description"),
-        "enabled_events": params["enabled_events"],
-        "livemode": scope.livemode,
-        "metadata": new_metadata(params),
-        "status": "enabled",
-        "url": params["url"],
-    }
-    # (secret, valid until); the last one is the current secret
-    secrets = [(secret or new_webhook_secret(), None)]
-    return scope.add(endpoint, connect=bool(params.get("connect")), secrets=secrets)
-
-
-def roll_secret(ledger: Ledger, endpoint: str, *, keep_old: float) -> str:
-    """Give an endpoint (by id or present secret) a new secret, and let the old one sign for a while longer."""
-    for record in ledger.records.values():
-        if record.kind == "webhook_endpoint" and endpoint in (record.data["id"], record.private["secrets"][-1][0]):
-            secrets, until = record.private["secrets"], ledger.now() + keep_old
-            secrets[:] = [(old, until if end is None else end) for old, end in secrets]
-            secrets.append((new_webhook_secret(), None))
-            return str(secrets[-1][0])
-    raise LookupError("The simulator has no webhook endpoint with this id or secret.")
 
 
 def _check_owner(scope: Scope) -> None:

@@ -7,6 +7,7 @@ from .cards import Instrument
 from .changes import given, new_metadata
 from .charges import fail_charge, make_charge, succeed_charge
 from .errors import ApiError, invalid, unexpected_state
+from .fees import application_fee
 from .ids import new_id, token
 from .ledger import Json, Record, Scope
 from .methods import billing_details
@@ -72,16 +73,8 @@ def make_intent(scope: Scope, params: Json) -> Record:
 
 
 def _check_application_fee(scope: Scope, params: Json) -> None:
-    fee = given(params, "application_fee_amount")
-    if fee is None:
-        return
-    if not scope.application and "transfer_data" not in params:
-        message = (
-            "Can only apply an application_fee_amount when the PaymentIntent is attempting a direct payment (using an "
-            "OAuth key or Stripe-Account header) or destination payment (using `transfer_data[destination]`)."
-        )
-        raise invalid(message, "application_fee_amount")
-    if fee > params["amount"]:
+    fee = application_fee(scope, params, "PaymentIntent")
+    if fee is not None and fee > params["amount"]:
         raise invalid("Your application fee cannot be larger than the charge amount.", "application_fee_amount")
 
 
