@@ -4,7 +4,7 @@ from . import errors, money, payments, signals
 from .context import current_stripe, current_tenant, tenant_context
 from .enums import AccountType, CollectedVia, Mode, OnboardingStatus, PaymentStatus
 from .extension import ValetProStripe
-from .models import StripePaymentMixin, StripeTenantMixin
+from .models import StripePaymentMixin, StripeTenantMixin, WebhookEvent
 
 __version__ = "0.1.0"
 
@@ -17,6 +17,7 @@ __all__ = [
     "StripePaymentMixin",
     "StripeTenantMixin",
     "ValetProStripe",
+    "WebhookEvent",
     "current_stripe",
     "current_tenant",
     "errors",

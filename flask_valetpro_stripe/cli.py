@@ -101,6 +101,13 @@ def sandbox(port: int) -> None:
     """Serve a Stripe of your own, with this app's keys: connect, pay, and get signed webhooks, without an account."""
     from .testing import Simulator
 
-    simulator = Simulator.for_config(current_app.config, base_url=f"http://127.0.0.1:{port}")
-    click.echo(f"A Stripe simulator listens on http://127.0.0.1:{port}. Stop it with Ctrl-C.")
-    simulator.serve(port)
+    address = f"http://127.0.0.1:{port}"
+    if not current_app.config.get("VALETPRO_STRIPE_TEST_SECRET_KEY"):
+        raise click.ClickException(
+            "The app has no VALETPRO_STRIPE_TEST_SECRET_KEY. Make one up, as the README's app does: "
+            "the simulator takes whatever keys the app has."
+        )
+    if get_state().config.api_base != address:
+        click.echo(f"Note: set VALETPRO_STRIPE_API_BASE and VALETPRO_STRIPE_CONNECT_BASE to {address}.")
+    simulator = Simulator.for_config(current_app.config, base_url=address)
+    simulator.serve(port, ready=lambda: click.echo(f"A Stripe simulator listens on {address}. Stop it with Ctrl-C."))

@@ -132,6 +132,8 @@ def _check_together(config: Config, *, has_public_url: bool, relaxed: bool) -> N
             'new key, made by: python -c "import base64, os; print(base64.b64encode(os.urandom(32)).decode())"'
         )
     _refuse_shared_webhook_secrets(config)
+    if f"{config.webhook_url}/".startswith(f"{config.settings_url}/"):
+        raise ConfigurationError(f"{PREFIX}WEBHOOK_URL must not lie at or below {PREFIX}SETTINGS_URL: it has a login.")
 
 
 def _refuse_shared_webhook_secrets(config: Config) -> None:
@@ -173,7 +175,7 @@ def _webhook_secrets(name: str, value: Any) -> tuple[Secret, ...]:
     for secret in value:
         if not isinstance(secret, str) or not _WEBHOOK_SECRET.fullmatch(secret):
             raise _bad(
-                name, "holds something that is not a signing secret, whsec_…, as Stripe shows it."
+                name, "holds something that is not a signing secret: whsec_ and at least 24 characters more."
             )
     return tuple(Secret(secret) for secret in value)
 
@@ -188,6 +190,8 @@ def _encryption_keys(name: str, value: Any) -> tuple[Secret, ...]:
             size = 0
         if size != 32 or not isinstance(key, str):
             raise _bad(name, "holds a key that is not 32 bytes in base64.")
+    if len(set(value)) != len(value):
+        raise _bad(name, "holds one key twice.")
     return tuple(Secret(key) for key in value)
 
 
@@ -203,12 +207,14 @@ def _is_plain_address(value: str) -> bool:
         has_good_port = parts.port != 0
     except ValueError:
         return False
-    odd = re.search(r"[^!-~]", value) or parts.username is not None or parts.query or parts.fragment
+    # Only what is plain in a header and on a page, where these addresses end up.
+    odd = re.search(r"[^A-Za-z0-9:/._~\[\]-]", value) or parts.username is not None
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and has_good_port and not odd
 
 
 def _path(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+", value, re.ASCII):
+    # No segment begins with a dot: /../ would lead elsewhere.
+    if not isinstance(value, str) or not re.fullmatch(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", value, re.ASCII):
         raise _bad(name, "must be a path that starts with a slash and does not end with one.")
     return value
 
@@ -237,6 +243,12 @@ def _positive(name: str, value: Any) -> int:
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise _bad(name, "must be a text that is not empty.")
+    return value
+
+
+def _version(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(\.[a-z_]+)?", value, re.ASCII):
+        raise _bad(name, "must be a Stripe API version such as 2026-10-28.endive.")
     return value
 
 
@@ -277,7 +289,7 @@ _CHECKS: Final[Mapping[str, Any]] = {
     "PROCESSING": _one_of("inline"),
     "API_BASE": _url,
     "CONNECT_BASE": _url,
-    "STRIPE_VERSION": _text,
+    "STRIPE_VERSION": _version,
     "MAX_WEBHOOK_BYTES": _positive,
     "BASE_TEMPLATE": _text,
     "RETENTION_DAYS": _positive,

@@ -17,7 +17,7 @@ from .errors import (
     ModeMismatchError,
     ValetProStripeError,
 )
-from .gateway import Credentials, ask_stripe, make_client, make_platform_client, platform_key
+from .gateway import ask_stripe, make_account_client, make_platform_client
 from .models import Connection, key_of
 from .models.types import utcnow
 from .state import State
@@ -75,7 +75,7 @@ def open_connection(
     state.session.expire(tenant, ["stripe_connection"])
     state.session.commit()
     if connection.status is OnboardingStatus.CONNECTED:
-        signals.tenant_connected.send(state.app, tenant=tenant, connection=connection)
+        state.tell(signals.tenant_connected, tenant=tenant, connection=connection)
     return connection
 
 
@@ -86,18 +86,9 @@ def _one_at_a_time(state: State, tenant: Any) -> None:
 
 
 def _refuse_taken(state: State, tenant: Any, mode: Mode, account_id: str | None) -> None:
-    model = state.models.Connection
     if account_id is None or state.config.allow_shared_accounts:
         return
-    holder = state.session.scalar(
-        sa.select(model.id).where(
-            model.account_id == account_id,
-            model.mode == mode,
-            model.ended_at.is_(None),
-            model.tenant_id != key_of(tenant),
-        )
-    )
-    if holder is not None:
+    if any(c.tenant_id != key_of(tenant) for c in living_connections(state, account_id, mode)):
         raise _taken()
 
 
@@ -116,25 +107,44 @@ def _release_claim(state: State, tenant: Any, mode: Mode, account_id: str) -> No
 
 
 def disconnect(state: State, tenant: Any, mode: Mode, *, actor: str) -> bool:
-    """End all of the tenant's connections in ``mode`` and withdraw our access at Stripe; return False if it had none.
+    """End the tenant's connections to its own accounts in ``mode``; return False if it had none. Commits.
 
-    Access is withdrawn only from accounts that no other tenant uses: Stripe withdraws it for all of them at once. If
-    Stripe cannot be asked, nothing is changed and the error says so.
+    Our access at Stripe is withdrawn from accounts that no other tenant uses: Stripe withdraws it for all of them at
+    once. If Stripe cannot be asked about an account, its connections stay as they are, and the error says so. The
+    platform's account is the operator's to lend and to take away.
     """
-    living = _living(state, tenant, mode)
-    withdrawn = {c.account_id for c in living if c.account_id and not _shared(state, c)}
+    accounts = {c.account_id for c in _living(state, tenant, mode) if c.account_id}
+    for account_id in sorted(accounts):
+        _disconnect_account(state, tenant, mode, account_id, actor)
+    return bool(accounts)
+
+
+def _disconnect_account(state: State, tenant: Any, mode: Mode, account_id: str, actor: str) -> None:
+    everybody = living_connections(state, account_id, mode)
+    own = [connection for connection in everybody if connection.tenant_id == key_of(tenant)]
+    is_last = len(own) == len(everybody)
     # Connections are read, nothing is written: give the transaction back before the network is asked.
     state.session.commit()
-    for account_id in withdrawn:
+    if is_last:
         _deauthorize(state, mode, account_id)
-    ended = [
-        c for c in living if _end(state, c, OnboardingStatus.NOT_CONNECTED, actor=actor, action="disconnected")
-    ]
+    ended = [c for c in own if _end(state, c, OnboardingStatus.NOT_CONNECTED, actor=actor, action="disconnected")]
+    _take_back_revoked(state, own)
     state.session.commit()
-    _withdraw_if_last(state, mode, {c.account_id for c in living if c.account_id} - withdrawn)
+    if not is_last and not living_connections(state, account_id, mode):
+        # Two tenants that share an account disconnected at once, each seeing the other: whoever is last withdraws.
+        _deauthorize(state, mode, account_id)
     for connection in ended:
-        signals.tenant_disconnected.send(state.app, tenant=tenant, connection=connection)
-    return bool(living)
+        state.tell(signals.tenant_disconnected, tenant=tenant, connection=connection)
+
+
+def _take_back_revoked(state: State, own: list[Connection]) -> None:
+    """Stripe's event about our own call may have been faster: the tenant left, Stripe withdrew nothing by itself."""
+    model = state.models.Connection
+    state.session.execute(
+        sa.update(model)
+        .where(model.id.in_([c.id for c in own]), model.status == OnboardingStatus.REVOKED)
+        .values(status=OnboardingStatus.NOT_CONNECTED, is_current=False)
+    )
 
 
 def _living(state: State, tenant: Any, mode: Mode) -> list[Connection]:
@@ -144,33 +154,6 @@ def _living(state: State, tenant: Any, mode: Mode) -> list[Connection]:
             sa.select(model).where(model.tenant_id == key_of(tenant), model.mode == mode, model.ended_at.is_(None))
         )
     )
-
-
-def _shared(state: State, connection: Connection) -> bool:
-    model = state.models.Connection
-    return bool(
-        state.session.scalar(
-            sa.select(sa.func.count()).where(
-                model.account_id == connection.account_id,
-                model.mode == connection.mode,
-                model.ended_at.is_(None),
-                model.tenant_id != connection.tenant_id,
-            )
-        )
-    )
-
-
-def _withdraw_if_last(state: State, mode: Mode, account_ids: set[str]) -> None:
-    """Two tenants that share an account may disconnect at once, each seeing the other: whoever is last withdraws."""
-    model = state.models.Connection
-    for account_id in account_ids:
-        left = state.session.scalar(
-            sa.select(sa.func.count()).where(
-                model.account_id == account_id, model.mode == mode, model.ended_at.is_(None)
-            )
-        )
-        if not left:
-            _deauthorize(state, mode, account_id)
 
 
 def _deauthorize(state: State, mode: Mode, account_id: str) -> None:
@@ -195,7 +178,7 @@ def _deauthorize(state: State, mode: Mode, account_id: str) -> None:
 
 
 def _is_reachable(state: State, mode: Mode, account_id: str) -> bool:
-    client = make_client(state, Credentials(platform_key(state.config, mode), account_id, mode))
+    client = make_account_client(state, mode, account_id)
     try:
         ask_stripe("Reading the account", client.v1.accounts.retrieve_current)
     except ConnectionRevokedError:
@@ -234,7 +217,9 @@ def living_connections(state: State, account_id: str, mode: Mode) -> list[Connec
     model = state.models.Connection
     return list(
         state.session.scalars(
-            sa.select(model).where(model.account_id == account_id, model.mode == mode, model.ended_at.is_(None))
+            sa.select(model)
+            .where(model.account_id == account_id, model.mode == mode, model.ended_at.is_(None))
+            .execution_options(populate_existing=True)
         )
     )
 
@@ -246,27 +231,25 @@ def revoke(state: State, connections: list[Connection]) -> list[Connection]:
 
 
 def allow_platform(state: State, tenant: Any, *, actor: str) -> list[Connection]:
-    """Let ``tenant`` take payments on the platform's own account, in every mode that the platform has a key for.
+    """Let ``tenant`` take payments on the platform's own account, in every mode that it has a key for. Commits.
 
     A mode in which the tenant has its own connection is left as it is.
     """
     modes = [mode for mode in Mode if state.config.secret_key(mode)]
     if not modes:
         raise ConfigurationError("The platform has no key. Set VALETPRO_STRIPE_TEST_SECRET_KEY or …LIVE_SECRET_KEY.")
-    free = [
-        mode for mode in modes if not any(c.is_current and c.ended_at is None for c in _living(state, tenant, mode))
-    ]
+    free = [mode for mode in modes if not any(c.is_current for c in _living(state, tenant, mode))]
     return [open_connection(state, tenant, mode, AccountType.PLATFORM, actor=actor) for mode in free]
 
 
 def forbid_platform(state: State, tenant: Any, *, actor: str) -> int:
-    """Withdraw the permission to use the platform's account; return how many connections ended."""
+    """Withdraw the permission to use the platform's account; return how many connections ended. Commits."""
     lent = [c for mode in Mode for c in _living(state, tenant, mode) if c.account_type is AccountType.PLATFORM]
     status = OnboardingStatus.NOT_CONNECTED
     ended = [c for c in lent if _end(state, c, status, actor=actor, action="platform_forbidden")]
     state.session.commit()
     for connection in ended:
-        signals.tenant_disconnected.send(state.app, tenant=tenant, connection=connection)
+        state.tell(signals.tenant_disconnected, tenant=tenant, connection=connection)
     return len(ended)
 
 

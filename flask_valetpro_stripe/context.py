@@ -26,7 +26,7 @@ class _Override:
     """A tenant set explicitly. ``load`` is called when somebody asks, so that an unused one costs no query."""
 
     load: Callable[[], Any]
-    connection: Callable[[], Connection | None] | None = None
+    connection: Connection | None = None
 
 
 _override: ContextVar[_Override | None] = ContextVar("valetpro_stripe_override", default=None)
@@ -38,20 +38,17 @@ class TenantStripe:
 
     tenant: Any
     _state: State
-    _frozen: Callable[[], Connection | None] | None = None
+    _frozen: Connection | None = None
 
     @property
     def _connection(self) -> Connection | None:
-        if self._frozen:
-            return self._frozen()
-        found: Connection | None = self.tenant.stripe_connection
+        found: Connection | None = self._frozen or self.tenant.stripe_connection
         return found
 
     @property
     def mode(self) -> Mode:
         """Return the mode that calls are made in."""
-        connection = self._frozen() if self._frozen else None
-        return connection.mode if connection else cast(Mode, self.tenant.stripe_mode)
+        return self._frozen.mode if self._frozen else cast(Mode, self.tenant.stripe_mode)
 
     @property
     def account_type(self) -> AccountType | None:
@@ -74,8 +71,7 @@ class TenantStripe:
 
         :raises NotConnectedError: if the tenant cannot take payments; the text says what to do.
         """
-        frozen = self._frozen() if self._frozen else None
-        return client_for(self._state, frozen or require_connection(self._state, self.tenant))
+        return client_for(self._state, self._frozen or require_connection(self._state, self.tenant))
 
 
 def _load_tenant() -> Any:
@@ -135,7 +131,7 @@ def tenant_context(tenant: Any) -> Iterator[None]:
 
 
 @contextmanager
-def event_context(load: Callable[[], Any], connection: Callable[[], Connection | None]) -> Iterator[None]:
+def event_context(load: Callable[[], Any], connection: Connection | None) -> Iterator[None]:
     """Make an event's tenant and connection the present ones, whatever mode the tenant works in now."""
     with _overriding(_Override(load, connection)):
         yield

@@ -16,16 +16,14 @@ from .state import State
 
 
 def client_for(state: State, connection: Connection) -> stripe.StripeClient:
-    """Return a client bound to ``connection``, current or not, as long as it has not ended.
+    """Return a client bound to the account of ``connection``, current or not.
 
-    :raises ConnectionRevokedError: if it has ended: a disconnected account is never touched again.
+    :raises ConnectionRevokedError: if it has ended and its tenant has no later connection to the same account: a
+        disconnected account is never touched.
     :raises ConfigurationError: if the operator has removed what it needs.
     """
     if connection.ended_at is not None:
-        raise ConnectionRevokedError(
-            f"Connection {connection.id} has ended, so its Stripe account can no longer be reached.",
-            settings_url=state.config.settings_page,
-        )
+        connection = _later_connection(state, connection)
     try:
         make = _CREDENTIALS[connection.account_type]
     except KeyError:
@@ -45,6 +43,30 @@ def _connected(state: State, connection: Connection) -> Credentials:
     if not connection.account_id:
         raise ConfigurationError(f"Connection {connection.id} has no account id. Connect the tenant again.")
     return Credentials(platform_key(state.config, connection.mode), connection.account_id, connection.mode)
+
+
+def _later_connection(state: State, ended: Connection) -> Connection:
+    """Return what the tenant of an ended connection has to the same account since."""
+    model = state.models.Connection
+    later = state.session.scalar(
+        sa.select(model)
+        .where(
+            model.tenant_id == ended.tenant_id,
+            model.mode == ended.mode,
+            model.account_id == ended.account_id,
+            model.ended_at.is_(None),
+        )
+        .order_by(model.is_current.desc(), model.id.desc())
+        .limit(1)
+    )
+    if later is None:
+        account = ended.account_name or ended.account_id or "of the platform"
+        raise ConnectionRevokedError(
+            f"The Stripe account {account} is disconnected, so its payments can no longer be reached. "
+            "Connect the same account again to reach them.",
+            settings_url=state.config.settings_page,
+        )
+    return later
 
 
 def find_connection(state: State, tenant: Any, mode: Mode) -> Connection | None:

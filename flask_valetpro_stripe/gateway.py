@@ -31,6 +31,14 @@ from .state import State, get_state
 
 log = logging.getLogger(__name__)
 
+
+def _holds_no_body(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
+
+
+# At DEBUG the SDK logs whole bodies: OAuth codes and tokens, signing secrets, guests' data.
+logging.getLogger("stripe").addFilter(_holds_no_body)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -39,7 +47,9 @@ TIMEOUT: Final = (5.0, 30.0)
 #: The SDK's StripeClient retries nothing by default. Every POST of ours carries a key, so two repeats are safe.
 MAX_NETWORK_RETRIES: Final = 2
 _POOL_SIZE: Final = 32
-_KEY_SHAPED: Final = re.compile(r"\b(?:sk|rk|pk|ek|whsec)_[A-Za-z0-9_*]+")
+_KEY_SHAPED: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:sk|rk|pk|ek|whsec|ac|rt)_[A-Za-z0-9_*+/=-]+|_secret_[A-Za-z0-9]+", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -120,14 +130,14 @@ class _BoundHTTPClient(stripe.HTTPClient):
     def _check(self, url: str, headers: Mapping[str, str] | None) -> dict[str, str]:
         # The SDK adds the previous request's id as telemetry; it may be another tenant's.
         sent = {name: value for name, value in (headers or {}).items() if name != "X-Stripe-Client-Telemetry"}
-        # On the wire a header's name has no case: a second spelling of one would take its place.
+        # On the wire a header's name has no case: the last spelling of one takes its place.
         plain = {name.lower(): value for name, value in sent.items()}
         same = (
-            len(plain) == len(sent)
-            and plain.get("authorization") == f"Bearer {self._bound.api_key.reveal()}"
+            plain.get("authorization") == f"Bearer {self._bound.api_key.reveal()}"
             and plain.get("stripe-account") == self._bound.account_id
             and "stripe-context" not in plain
             and url.startswith(self._bases)
+            and not self._is_somebody_elses(url)
         )
         if not same:
             raise ConfigurationError(
@@ -136,6 +146,10 @@ class _BoundHTTPClient(stripe.HTTPClient):
                 "'with tenant_context(tenant):'."
             )
         return sent
+
+    def _is_somebody_elses(self, url: str) -> bool:
+        # The platform's own key may read and change the accounts connected to it, without any header.
+        return self._bound.account_id is None and "/v1/accounts/" in url
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
@@ -156,6 +170,14 @@ class _BoundHTTPClient(stripe.HTTPClient):
 def make_client(state: State, credentials: Credentials) -> stripe.StripeClient:
     """Return a client that can reach the account of ``credentials`` and no other."""
     return _client(state, credentials, bases=(f"{state.config.api_base}/",))
+
+
+def make_account_client(state: State, mode: Mode, account_id: str | None) -> stripe.StripeClient:
+    """Return a client that acts with the platform's key on one connected account; None is the platform's own.
+
+    :raises ConfigurationError: if the operator has set no key for ``mode``.
+    """
+    return make_client(state, Credentials(platform_key(state.config, mode), account_id, mode))
 
 
 def make_platform_client(state: State, mode: Mode) -> stripe.StripeClient:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from . import signals
+from . import audit, signals
 from .connections import living_connections, revoke
 from .events import Handler
 from .models import StripePaymentMixin, WebhookEvent
@@ -38,7 +38,7 @@ def _on_payment(event: WebhookEvent, apply: Callable[[StripePaymentMixin, Mappin
     if changed:
         tenant = getattr(payment, state.models.payment_tenant)
         tenant = state.session.get(state.models.Tenant, tenant)
-        event.facts.append(partial(signals.payment_updated.send, state.app, tenant=tenant, payment=payment))
+        event.facts.append(partial(state.tell, signals.payment_updated, tenant=tenant, payment=payment))
 
 
 def mark_session(event: WebhookEvent) -> None:
@@ -63,9 +63,16 @@ def mark_charge(event: WebhookEvent) -> None:
 
 def refresh_account(event: WebhookEvent) -> None:
     """Bring the connections of an account to what Stripe answered about it."""
-    if event.fetched is not None and event.account_id is not None:
-        for connection in living_connections(get_state(), event.account_id, event.mode):
-            apply_account(connection, event.fetched)
+    state = get_state()
+    if event.fetched is None or event.account_id is None:
+        return
+    for connection in living_connections(state, event.account_id, event.mode):
+        if apply_account(connection, event.fetched, event.fetched_at):
+            audit.record(
+                state, tenant_id=connection.tenant_id, connection=connection, actor="stripe", action="became_ready"
+            )
+            tenant = state.session.get(state.models.Tenant, connection.tenant_id)
+            event.facts.append(partial(state.tell, signals.tenant_connected, tenant=tenant, connection=connection))
 
 
 def revoke_account(event: WebhookEvent) -> None:
@@ -81,12 +88,12 @@ def revoke_account(event: WebhookEvent) -> None:
     older = [
         connection
         for connection in living_connections(state, event.account_id, event.mode)
-        if connection.connected_at is None or int(connection.connected_at.timestamp()) <= created
+        if connection.connected_at and int(connection.connected_at.timestamp()) <= created
     ]
     ended = revoke(state, older)
     for connection in ended:
         tenant = state.session.get(state.models.Tenant, connection.tenant_id)
-        event.facts.append(partial(signals.tenant_disconnected.send, state.app, tenant=tenant, connection=connection))
+        event.facts.append(partial(state.tell, signals.tenant_disconnected, tenant=tenant, connection=connection))
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {

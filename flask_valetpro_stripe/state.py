@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import stripe
+from blinker import NamedSignal
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from .events import Registry
     from .webhooks.verify import Endpoint
 
+log = logging.getLogger(__name__)
 EXTENSION: Final = "valetpro_stripe"
 
 
@@ -38,10 +41,18 @@ class State:
     #: The one transport to Stripe, shared by all tenants; tests put a simulator's here.
     http_client: stripe.HTTPClient
 
+    def tell(self, signal: NamedSignal, **facts: Any) -> None:
+        """Send a signal about what is committed. A listener that raises cannot undo it, so that is only logged."""
+        try:
+            signal.send(self.app, **facts)
+        except Exception:
+            self.session.rollback()
+            log.exception("a listener of %s failed", signal.name)
+
     @property
     def session(self) -> Session:
         """Return the host's session: what is written through it commits with ours, or not at all."""
-        return cast(Session, self.db.session)
+        return self.db.session()
 
 
 @dataclass

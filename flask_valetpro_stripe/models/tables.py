@@ -73,6 +73,8 @@ class Connection(TenantOwned):
     is_current: Mapped[bool] = mapped_column(default=True)
     #: What the account calls itself: foreign text, to be shown as text only.
     account_name: Mapped[str | None] = mapped_column(sa.String(255))
+    #: When Stripe was last asked about the account: an answer to an earlier question is not applied.
+    asked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     #: What Stripe still wants before the account may charge, as a list of Stripe's field names.
     requirements: Mapped[list[str] | None] = mapped_column(sa.JSON)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
@@ -155,6 +157,8 @@ class WebhookEvent(_Hosted):
 
     #: What Stripe answered when the event's object was fetched again; None where the event itself is enough.
     fetched = cast(Any, None)
+    #: When Stripe was asked for it.
+    fetched_at = cast(datetime, None)
 
     @cached_property
     def facts(self) -> list[Callable[[], object]]:
@@ -184,7 +188,9 @@ class Operation(PaymentOwned):
     connection_id: Mapped[int] = mapped_column(sa.ForeignKey("stripe_connection.id"))
     #: What is called, for example ``payment_link.create``.
     kind: Mapped[str] = mapped_column(sa.String(64))
-    #: The host's key, unique for each tenant and kind.
+    #: One key is two operations in the two modes, as it is at Stripe.
+    mode: Mapped[Mode] = mapped_column(words(Mode))
+    #: The host's key, unique for each tenant, mode and kind.
     idempotency_key: Mapped[str] = mapped_column(sa.String(255))
     #: Exactly what is sent, so that a repeated call sends the same.
     params: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
@@ -198,7 +204,7 @@ class Operation(PaymentOwned):
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
-        return (sa.UniqueConstraint("tenant_id", "kind", "idempotency_key", name="uq_stripe_operation_key"),)
+        return (sa.UniqueConstraint("tenant_id", "mode", "kind", "idempotency_key", name="uq_stripe_operation_key"),)
 
     @property
     def stripe_idempotency_key(self) -> str:

@@ -7,8 +7,8 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
@@ -17,11 +17,12 @@ from ..enums import AccountType, Mode
 from ..errors import (
     AccountTakenError,
     ConfigurationError,
+    ConnectionRevokedError,
     MissingPermissionError,
     ModeMismatchError,
     ValetProStripeError,
 )
-from ..gateway import Credentials, ask_stripe, make_client, make_platform_client, platform_key
+from ..gateway import ask_stripe, make_account_client, make_platform_client
 from ..models import Connection, key_of
 from ..models.types import utcnow
 from ..state import State
@@ -30,6 +31,8 @@ from .status import missing_of, name_of
 log = logging.getLogger(__name__)
 LIFETIME: Final = timedelta(minutes=10)
 SCOPE: Final = "read_write"
+#: States that a tenant may have open at once: enough for every impatient click, too few to fill a table with.
+MOST_BEGUN: Final = 20
 _ACCOUNT_ID: Final = re.compile(r"acct_[A-Za-z0-9_]+", re.ASCII)
 
 
@@ -50,6 +53,13 @@ def begin(state: State, tenant: Any, mode: Mode, *, user_id: str, session_token:
     token = secrets.token_urlsafe(32)
     model = state.models.OAuthState
     state.session.execute(sa.delete(model).where(model.expires_at < utcnow()))
+    begun = sa.select(sa.func.count()).where(model.tenant_id == key_of(tenant))
+    if (state.session.scalar(begun) or 0) >= MOST_BEGUN:
+        raise ValetProStripeError(
+            f"Connecting was begun {MOST_BEGUN} times in the last ten minutes and never finished.",
+            code="too_many",
+            hint="Finish one of them at Stripe, or wait some minutes.",
+        )
     state.session.add(
         model(
             state_hash=_hash(token),
@@ -61,7 +71,11 @@ def begin(state: State, tenant: Any, mode: Mode, *, user_id: str, session_token:
         )
     )
     state.session.commit()
-    return client.oauth.authorize_url({"scope": SCOPE, "state": token, "redirect_uri": redirect_uri})
+    asked: dict[str, Any] = {"scope": SCOPE, "state": token, "redirect_uri": redirect_uri}
+    if isinstance(name := getattr(tenant, "name", None), str):
+        # What a new account would be called; Stripe fills it in, and the admin may change it.
+        asked["stripe_user"] = {"business_name": name}
+    return client.oauth.authorize_url(cast(Any, asked))
 
 
 def finish(
@@ -88,9 +102,14 @@ def finish(
             code="oauth_state",
             hint="If the account is not connected, press Connect again.",
         )
-    granted = _exchange(state, mode, answer["code"])
-    account_id = str(granted["stripe_user_id"])
-    account = _describe(state, mode, account_id)
+    # Before the exchange: what fails up to here has changed nothing at Stripe.
+    own_account_id = _own_account_id(state, mode)
+    began_at = utcnow()
+    account_id = str(_exchange(state, mode, answer["code"])["stripe_user_id"])
+    if account_id == own_account_id:
+        raise AccountTakenError("This is the platform's own Stripe account, which cannot be connected to itself.")
+    account = _read_account(state, mode, account_id)
+    _refuse_withdrawn(state, mode, account_id, since=began_at)
     return open_connection(
         state,
         tenant,
@@ -155,22 +174,45 @@ def _exchange(state: State, mode: Mode, code: str) -> Mapping[str, Any]:
     return answer
 
 
-def _describe(state: State, mode: Mode, account_id: str) -> Mapping[str, Any]:
-    """Return the account as it describes itself, or an empty dict. It is never the platform's own."""
-    key = platform_key(state.config, mode)
-    for bound in (None, account_id):
-        client = make_client(state, Credentials(key, bound, mode))
-        try:
-            account: Mapping[str, Any] = ask_stripe(
-                "Reading the account", client.v1.accounts.retrieve_current
-            ).to_dict()
-        except MissingPermissionError:
-            # A restricted key may connect accounts without reading them; anything else that fails is not a yes.
-            log.warning("the platform's key may not read the account %s", bound or "of the platform")
-            account = {}
-        if bound is None and account.get("id") == account_id:
-            raise AccountTakenError("This is the platform's own Stripe account, which cannot be connected to itself.")
-    return account
+def _own_account_id(state: State, mode: Mode) -> str | None:
+    """Return the platform's own ``acct_…``, or None if its restricted key may not read it."""
+    client = make_account_client(state, mode, None)
+    try:
+        return str(ask_stripe("Reading the platform's account", client.v1.accounts.retrieve_current).id)
+    except MissingPermissionError:
+        log.warning("the platform's %s key may not read its own account", mode)
+        return None
+
+
+def _read_account(state: State, mode: Mode, account_id: str) -> Mapping[str, Any]:
+    """Return the account as it describes itself, or an empty dict if it cannot be read now.
+
+    Access is given already, and an event brings the rest; only an account that is withdrawn again is refused.
+    """
+    client = make_account_client(state, mode, account_id)
+    try:
+        return ask_stripe("Reading the account", client.v1.accounts.retrieve_current).to_dict()
+    except ConnectionRevokedError:
+        raise
+    except ValetProStripeError as error:
+        log.warning("the account %s cannot be read: %s", account_id, error.code)
+        return {}
+
+
+def _refuse_withdrawn(state: State, mode: Mode, account_id: str, *, since: datetime) -> None:
+    """Refuse an account whose owner withdrew our access while it was being connected: that event was nobody's yet."""
+    model = state.models.WebhookEvent
+    withdrawn = sa.select(model.id).where(
+        model.type == "account.application.deauthorized",
+        model.account_id == account_id,
+        model.mode == mode,
+        model.received_at >= since,
+    )
+    if state.session.scalar(withdrawn.limit(1)) is not None:
+        raise ConnectionRevokedError(
+            "Access to this Stripe account was withdrawn while it was being connected. Nothing was connected.",
+            settings_url=state.config.settings_page,
+        )
 
 
 def _hash(token: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from ..credentials import client_for
 from ..enums import OnboardingStatus
-from ..errors import NotConnectedError, OutcomeUnknownError, ValetProStripeError
+from ..errors import InvalidKeyError, MissingPermissionError, NotConnectedError
 from ..gateway import ask_stripe
 from ..models import Connection
 from ..state import State
@@ -19,15 +20,13 @@ log = logging.getLogger(__name__)
 def fetch_account(state: State, connection: Connection) -> Mapping[str, Any] | None:
     """Return the connection's account as Stripe has it now, or None if we may not see it.
 
-    :raises OutcomeUnknownError: if Stripe does not answer.
+    :raises ValetProStripeError: if Stripe cannot answer now.
     """
     try:
         client = client_for(state, connection)
         state.session.commit()
         found = ask_stripe("Reading the account", client.v1.accounts.retrieve_current)
-    except OutcomeUnknownError:
-        raise
-    except (NotConnectedError, ValetProStripeError) as error:
+    except (NotConnectedError, InvalidKeyError, MissingPermissionError) as error:
         log.warning("the account of connection %s cannot be read: %s", connection.id, error.code)
         return None
     return found.to_dict()
@@ -39,7 +38,7 @@ def missing_of(account: Mapping[str, Any]) -> list[str]:
         return []
     requirements = account.get("requirements") or {}
     wanted = requirements.get("currently_due") or requirements.get("past_due") or []
-    return [str(name) for name in wanted] or ["a review by Stripe"]
+    return [_storable(name) for name in wanted] or ["a review by Stripe"]
 
 
 def name_of(account: Mapping[str, Any]) -> str | None:
@@ -47,12 +46,25 @@ def name_of(account: Mapping[str, Any]) -> str | None:
     profile = account.get("business_profile") or {}
     settings = (account.get("settings") or {}).get("dashboard") or {}
     name = profile.get("name") or settings.get("display_name") or account.get("email")
-    return str(name)[:255] if name else None
+    return _storable(name) if name else None
 
 
-def apply_account(connection: Connection, account: Mapping[str, Any]) -> None:
-    """Bring a living connection to what its account says. The caller commits."""
+def _storable(foreign: Any) -> str:
+    """Return foreign text without what no database stores: null characters, and halves of surrogate pairs."""
+    return str(foreign).replace("\0", "").encode(errors="replace").decode()[:255]
+
+
+def apply_account(connection: Connection, account: Mapping[str, Any], asked_at: datetime) -> bool:
+    """Bring a living connection to what its account says; return whether it may charge now and could not before.
+
+    What was asked before the connection's last answer is older, and not applied. The caller commits.
+    """
+    if connection.asked_at is not None and asked_at <= connection.asked_at:
+        return False
+    connection.asked_at = asked_at
     missing = missing_of(account)
+    was_ready = connection.status is OnboardingStatus.CONNECTED
     connection.account_name = name_of(account) or connection.account_name
     connection.requirements = missing or None
     connection.status = OnboardingStatus.PENDING if missing else OnboardingStatus.CONNECTED
+    return not missing and not was_ready

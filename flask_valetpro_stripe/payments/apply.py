@@ -109,7 +109,12 @@ def find_for_object(
 
 def _is(column: Any, value: Any) -> list[sa.ColumnElement[bool]]:
     """Return a condition, or none for what is no id: an id that is missing must not match all that miss one."""
-    return [column == value] if isinstance(value, str) and value and value.isprintable() else []
+    return [column == value] if _is_text(value) else []
+
+
+def _is_text(value: Any) -> bool:
+    """Tell whether Stripe could have meant it as an id or an address; no database stores every string."""
+    return isinstance(value, str) and value != "" and value.isprintable()
 
 
 def _same_session(state: State, session: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
@@ -179,7 +184,7 @@ def apply_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bo
     changed |= _note(payment, "stripe_checkout_session_id", session.get("id"))
     changed |= _note(payment, "stripe_payment_intent_id", intent)
     if changed:
-        payment.stripe_object = dict(session)
+        payment.stripe_object = _snapshot(session)
     return changed
 
 
@@ -219,7 +224,7 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     else:
         changed |= _note(payment, "stripe_charge_id", charge)
     if changed:
-        payment.stripe_object = dict(intent)
+        payment.stripe_object = _snapshot(intent)
     return changed
 
 
@@ -277,7 +282,7 @@ def _agree_on_intent(payment: StripePaymentMixin, intent_id: Any) -> None:
 
 
 def _note(payment: StripePaymentMixin, column: str, value: Any) -> bool:
-    if not isinstance(value, str) or not value or getattr(payment, column) == value:
+    if not _is_text(value) or getattr(payment, column) == value:
         return False
     setattr(payment, column, value)
     return True
@@ -286,3 +291,8 @@ def _note(payment: StripePaymentMixin, column: str, value: Any) -> bool:
 def _id_of(value: Any) -> Any:
     """Return the id of what Stripe gives as an id or, expanded, as an object."""
     return value.get("id") if isinstance(value, Mapping) else value
+
+
+def _snapshot(object_: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a Stripe object: all but what would let a browser act on it."""
+    return {name: value for name, value in object_.items() if name != "client_secret"}

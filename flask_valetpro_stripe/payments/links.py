@@ -50,7 +50,8 @@ def create_payment_link(
         ``stripe_application_fee_bps``, rounded down.
     :param automatic_tax: let Stripe compute the tax within the amount; by default as the tenant's policy says.
     :param success_url: where Stripe sends the guest afterwards. It proves nothing.
-    :param idempotency_key: the same key returns the same payment and makes one link, from however many processes.
+    :param idempotency_key: the same key returns the same payment and makes one link, from however many processes; in
+        the other mode it is another payment.
     :raises ValueError: for an argument that cannot work, before anything is written; also for a key that was used with
         other arguments.
     :raises NotConnectedError: if the tenant cannot take payments.
@@ -72,8 +73,8 @@ def create_payment_link(
         "success_url": success_url,
     }
     check_texts(asked, key)
-    operation = operations.find(state, key_of(tenant), CREATE_LINK, key) or _begin(state, tenant, key, asked)
-    return _finish(state, tenant, operation, asked)
+    known = operations.find(state, key_of(tenant), tenant.stripe_mode, CREATE_LINK, key)
+    return _finish(state, tenant, known or _begin(state, tenant, key, asked), asked)
 
 
 def _begin(state: State, tenant: Any, key: str, asked: dict[str, Any]) -> Operation:
@@ -99,6 +100,7 @@ def _begin(state: State, tenant: Any, key: str, asked: dict[str, Any]) -> Operat
         id=uuid.uuid4().hex,
         tenant_id=key_of(tenant),
         connection_id=connection.id,
+        mode=connection.mode,
         kind=CREATE_LINK,
         idempotency_key=key,
         params={},
@@ -106,7 +108,7 @@ def _begin(state: State, tenant: Any, key: str, asked: dict[str, Any]) -> Operat
     begun = operations.insert(
         state, operation, payment, lambda: {"asked": asked, "sent": _params(tenant, operation, payment, asked)}
     )
-    return begun or cast(Operation, operations.find(state, key_of(tenant), CREATE_LINK, key))
+    return begun or cast(Operation, operations.find(state, key_of(tenant), connection.mode, CREATE_LINK, key))
 
 
 def _finish(state: State, tenant: Any, operation: Operation, asked: dict[str, Any]) -> Any:
@@ -143,7 +145,7 @@ def _apply_link(
         apply_status(payment, PaymentStatus.PENDING)
     state.session.commit()
     if is_news:
-        signals.payment_created.send(state.app, tenant=tenant, payment=payment)
+        state.tell(signals.payment_created, tenant=tenant, payment=payment)
     return payment
 
 
@@ -197,6 +199,14 @@ def _params(tenant: Any, operation: Operation, payment: Any, asked: Mapping[str,
     return params
 
 
+def _with_its_link(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
+    """Return a payment whose link we know: one whose making was never answered is asked for again, by the same key."""
+    operation = operations.find_for(state, payment)
+    if operation is None or operation.state not in (OperationState.new, OperationState.unknown):
+        return payment
+    return cast(PaymentT, _finish(state, tenant, operation, operation.params["asked"]))
+
+
 def cancel(payment: PaymentT) -> PaymentT:
     """Return ``payment`` after closing its link at Stripe, so that nobody can pay it any more. Commits.
 
@@ -206,7 +216,7 @@ def cancel(payment: PaymentT) -> PaymentT:
     :raises ValetProStripeError: if Stripe could not be asked; nothing is changed.
     """
     state, tenant = get_state(), get_tenant()
-    payment = find_own(state, tenant, payment)
+    payment = _with_its_link(state, tenant, find_own(state, tenant, payment))
     link = payment.stripe_payment_link_id
     if link is not None:
         client = client_for(state, state.session.get_one(state.models.Connection, payment.connection_id))
@@ -218,5 +228,5 @@ def cancel(payment: PaymentT) -> PaymentT:
     is_news = apply_status(payment, PaymentStatus.CANCELED)
     state.session.commit()
     if is_news:
-        signals.payment_updated.send(state.app, tenant=tenant, payment=payment)
+        state.tell(signals.payment_updated, tenant=tenant, payment=payment)
     return payment

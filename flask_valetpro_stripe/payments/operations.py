@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from ..enums import OperationState
+from ..enums import Mode, OperationState
 from ..errors import (
     ConnectionRevokedError,
     InvalidKeyError,
@@ -18,7 +18,7 @@ from ..errors import (
     ValetProStripeError,
 )
 from ..gateway import ask_stripe
-from ..models import Operation, key_of
+from ..models import Operation, StripePaymentMixin, key_of
 from ..models.types import utcnow
 from ..state import State
 
@@ -29,14 +29,23 @@ _BEFORE_EXECUTION: Final = (InvalidKeyError, MissingPermissionError, ConnectionR
 _LIMITED: Final = frozenset({"rate_limit", "lock_timeout", "RateLimitError"})
 
 
-def find(state: State, tenant_id: Any, kind: str, idempotency_key: str) -> Operation | None:
-    """Return a tenant's operation of one kind under the host's key."""
+def find(state: State, tenant_id: Any, mode: Mode, kind: str, idempotency_key: str) -> Operation | None:
+    """Return a tenant's operation of one mode and kind under the host's key."""
     model = state.models.Operation
     return state.session.scalar(
         sa.select(model).where(
-            model.tenant_id == tenant_id, model.kind == kind, model.idempotency_key == idempotency_key
+            model.tenant_id == tenant_id,
+            model.mode == mode,
+            model.kind == kind,
+            model.idempotency_key == idempotency_key,
         )
     )
+
+
+def find_for(state: State, payment: StripePaymentMixin) -> Operation | None:
+    """Return the operation that made a payment."""
+    model = state.models.Operation
+    return state.session.scalar(sa.select(model).where(model.payment_id == key_of(payment)))
 
 
 def insert(
@@ -48,7 +57,7 @@ def insert(
 
     :param make_params: what the operation keeps, called when the payment has its key.
     """
-    session, same = state.session, (operation.tenant_id, operation.kind, operation.idempotency_key)
+    session, same = state.session, (operation.tenant_id, operation.mode, operation.kind, operation.idempotency_key)
     try:
         with session.begin_nested():
             session.add(payment)

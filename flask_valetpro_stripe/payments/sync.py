@@ -49,7 +49,7 @@ def sync(payment: PaymentT) -> PaymentT:
     changed = state.session.is_modified(payment)
     state.session.commit()
     if changed:
-        signals.payment_updated.send(state.app, tenant=tenant, payment=payment)
+        state.tell(signals.payment_updated, tenant=tenant, payment=payment)
     return payment
 
 

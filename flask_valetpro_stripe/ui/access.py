@@ -7,7 +7,7 @@ import secrets
 from typing import Final
 from urllib.parse import urlsplit
 
-from flask import Response, abort, current_app, make_response, request, session
+from flask import Response, abort, current_app, make_response, request, session, url_for
 from flask_login import current_user
 from flask_wtf.csrf import validate_csrf
 from werkzeug.wrappers import Response as BaseResponse
@@ -40,7 +40,7 @@ def gate() -> BaseResponse | None:
         log.error("settings pages are closed: register a function with @valetpro.admin_check")
         abort(403, "These pages are closed until the app says who may manage payments.")
     if not _is_signed_in():
-        return _ask_to_sign_in(state)
+        return _ask_to_sign_in()
     try:
         tenant = get_tenant()
     except NoTenantError:
@@ -59,13 +59,13 @@ def _is_signed_in() -> bool:
     return bool(current_user.is_authenticated)
 
 
-def _ask_to_sign_in(state: State) -> BaseResponse:
+def _ask_to_sign_in() -> BaseResponse:
     if not hasattr(current_app, "login_manager"):
         abort(403, "These pages need Flask-Login.")
     if is_fragment():
         # To the page itself, not to the fragment: the host's own sign-in then brings the admin back to it.
         response = make_response("", 401)
-        response.headers["HX-Redirect"] = f"{state.config.settings_url}/"
+        response.headers["HX-Redirect"] = url_for("valetpro_stripe.settings")
         return response
     asked: BaseResponse = current_app.make_response(current_app.login_manager.unauthorized())
     return asked

@@ -87,7 +87,10 @@ def _open_payments(state: State, tenant: Any, mode: Mode) -> int:
     return (
         state.session.scalar(
             sa.select(sa.func.count()).where(
-                owner == key_of(tenant), model.mode == mode, model.status == PaymentStatus.PENDING
+                owner == key_of(tenant),
+                model.mode == mode,
+                model.status.in_([PaymentStatus.PENDING, PaymentStatus.FAILED]),
+                model.stripe_payment_link_id.is_not(None),
             )
         )
         or 0

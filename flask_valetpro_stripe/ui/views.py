@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, Final
 
 from babel.dates import format_timedelta
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
 from flask_wtf.csrf import generate_csrf
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -43,7 +43,8 @@ def make_blueprint(state: State) -> Blueprint:
     )
     blueprint.before_request(gate)
     blueprint.after_request(harden)
-    blueprint.add_url_rule("/", view_func=settings)
+    # Without the slash Flask would redirect to an address made of the request's Host.
+    blueprint.add_url_rule("/", view_func=settings, strict_slashes=False)
     blueprint.add_url_rule("/status", view_func=status)
     blueprint.add_url_rule("/connect", view_func=connect, methods=["POST"])
     blueprint.add_url_rule("/connect/callback", view_func=connect_callback)
@@ -130,12 +131,15 @@ def connect() -> BaseResponse:
 
 def _callback_address() -> str:
     # From the configuration, never from the request: its Host is the sender's to choose.
-    return f"{get_state().config.public_url}{url_for('valetpro_stripe.connect_callback')}"
+    return f"{get_state().config.settings_page}connect/callback"
 
 
 @_refusals_on_the_page
 def connect_callback() -> BaseResponse:
     """Take the admin back from Stripe, and connect the account that they chose."""
+    if request.method == "HEAD":
+        # Flask takes it for a GET; a link preview must not use the way back up.
+        abort(405)
     # Stripe sends each once; of several, nobody knows which is meant.
     answer = {name: values[0] for name, values in request.args.lists() if len(values) == 1}
     connection = oauth.finish(get_state(), get_tenant(), answer, user_id=user_id(), session_token=session_token())

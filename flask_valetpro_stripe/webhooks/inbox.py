@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 from .. import signals
 from ..context import event_context
@@ -40,6 +40,7 @@ def receive(
     :raises sqlalchemy.exc.DBAPIError: if the database cannot answer.
     """
     found = route(state, endpoint, event)
+    started_at = utcnow()
     fetched = _fetch(state, found, event, fetchers)
     values = _values(endpoint, event, body, found)
     row = _claim(state, values)
@@ -47,7 +48,7 @@ def receive(
         state.session.rollback()
         log.info("webhook %s was here before", event["id"])
         return
-    row.fetched = fetched
+    row.fetched, row.fetched_at = fetched, started_at
     with _present(state, found):
         if found.parked is None:
             _run_handlers(state, row, values)
@@ -122,14 +123,17 @@ def _present(state: State, found: Route) -> AbstractContextManager[None]:
     def tenant() -> Any:
         return None if found.tenant_id is None else state.session.get(state.models.Tenant, found.tenant_id)
 
-    return event_context(tenant, lambda: found.connection)
+    return event_context(tenant, found.connection)
 
 
 def _run_handlers(state: State, row: WebhookEvent, values: Mapping[str, Any]) -> None:
+    begun = state.session.get_transaction()
     try:
         for handler in state.registry.handlers_of(row.type):
             handler(row)
         state.session.flush()
+        if state.session.get_transaction() is not begun:
+            _require_row(state, row)
     except Exception as error:
         state.session.rollback()
         log.exception("webhook %s (%s) failed", values["event_id"], values["type"])
@@ -137,11 +141,20 @@ def _run_handlers(state: State, row: WebhookEvent, values: Mapping[str, Any]) ->
         raise HandlerFailedError(values["event_id"]) from error
 
 
+def _require_row(state: State, row: WebhookEvent) -> None:
+    """A handler ended our transaction: committed, the event is there; rolled back, it went with what was written."""
+    model = state.models.WebhookEvent
+    if state.session.get(model, sa.inspect(row).identity, populate_existing=True) is None:
+        raise RuntimeError("A handler rolled the session back, and the event too. Use db.session.begin_nested().")
+
+
 def _record_failure(state: State, values: Mapping[str, Any], error: Exception) -> None:
     """Commit that the event failed, by itself: what the handlers wrote is gone."""
     model = state.models.WebhookEvent
     # An error may quote what no database stores: null characters, or halves of surrogate pairs.
-    said = f"{type(error).__name__}: {error}".replace("\0", "").encode(errors="replace").decode()
+    # SQLAlchemy's own text holds the statement's parameters, guests' data among them; the driver's holds less.
+    words = error.orig if isinstance(error, DBAPIError) else error
+    said = f"{type(error).__name__}: {words}".replace("\0", "").encode(errors="replace").decode()
     reason = scrub(said)[:500]
     failed = {"status": EventStatus.failed, "error": reason}
     insert = _insert(state, {**values, **failed})
@@ -153,26 +166,12 @@ def _record_failure(state: State, values: Mapping[str, Any], error: Exception) -
         )
     )
     state.session.commit()
-    _send(
-        state,
-        partial(
-            signals.webhook_failed.send, state.app, event_id=values["event_id"], type=values["type"], error=reason
-        ),
-    )
+    state.tell(signals.webhook_failed, event_id=values["event_id"], type=values["type"], error=reason)
 
 
 def _tell(state: State, row: WebhookEvent) -> None:
     """Send what happened to whoever listens: the event is committed."""
     signal = signals.webhook_parked if row.status is EventStatus.parked else signals.webhook_received
-    facts: list[Callable[[], object]] = [partial(signal.send, state.app, event=row), *row.facts]
-    for fact in facts:
-        _send(state, fact)
-
-
-def _send(state: State, fact: Callable[[], object]) -> None:
-    """Send one signal; a listener's error is only logged, and spoils neither the answer nor the next listener."""
-    try:
+    state.tell(signal, event=row)
+    for fact in row.facts:
         fact()
-    except Exception:
-        state.session.rollback()
-        log.exception("a listener failed after a webhook")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -13,6 +13,8 @@ from ..models import Connection
 from ..payments.apply import find_for_object
 from ..state import State
 from .verify import Endpoint
+
+_ENDED: Final = "The tenant has disconnected this account."
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,23 @@ def _of_account(state: State, endpoint: Endpoint, account: str, event: Mapping[s
     )
     if not known:
         return Route(parked="No tenant has this account.")
-    first = known[0]
-    if first.ended_at is not None:
-        return Route(first, first.tenant_id, parked="The tenant has disconnected this account.")
-    if len({c.tenant_id for c in known if c.ended_at is None}) == 1:
-        return Route(first, first.tenant_id)
-    return _of_shared(state, endpoint, known, event)
+    owner = known[0] if len({c.tenant_id for c in known}) == 1 else _owner(state, known, event)
+    living = [c for c in known if c.ended_at is None]
+    if owner is not None:
+        return Route(owner, owner.tenant_id, parked=None if owner.ended_at is None else _ENDED)
+    if len({c.tenant_id for c in living}) == 1:
+        return Route(living[0], living[0].tenant_id)
+    return Route(witness=living[0]) if living else Route(parked=_ENDED)
 
 
-def _of_shared(state: State, endpoint: Endpoint, known: list[Connection], event: Mapping[str, Any]) -> Route:
-    """Several tenants share the account: the payment tells whose event it is; an account's own event is nobody's."""
+def _owner(state: State, known: list[Connection], event: Mapping[str, Any]) -> Connection | None:
+    """Return the connection whose tenant's payment the event is about: several tenants have, or had, the account.
+
+    The living come first, so a tenant who came back gets what it is owed by its present connection.
+    """
     for connection in known:
-        account, object_ = connection.account_id, event["data"]["object"]
-        if connection.ended_at is None and find_for_object(
-            state, connection.tenant_id, account, endpoint.mode, object_
+        if find_for_object(
+            state, connection.tenant_id, connection.account_id, connection.mode, event["data"]["object"]
         ):
-            return Route(connection, connection.tenant_id)
-    return Route(witness=known[0])
+            return connection
+    return None

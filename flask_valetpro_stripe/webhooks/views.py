@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from ..errors import OutcomeUnknownError, SecretUnavailableError
+from ..errors import ValetProStripeError
 from ..handlers import FETCHERS
 from ..state import State, get_state
 from .inbox import HandlerFailedError, receive
@@ -59,7 +59,7 @@ def _take(state: State, endpoints: tuple[Endpoint, ...]) -> Response:
         receive(state, endpoint, event, body.decode(), FETCHERS)
     except HandlerFailedError:
         return _answer(500, "A handler failed. Deliver the event again.")
-    except (DBAPIError, PoolTimeoutError, SecretUnavailableError, OutcomeUnknownError) as error:
+    except (DBAPIError, PoolTimeoutError, ValetProStripeError) as error:
         state.session.rollback()
         log.warning("webhook %s cannot be taken now: %s", event["id"], type(error).__name__)
         return _answer(503, "The event cannot be taken now. Deliver it again.")

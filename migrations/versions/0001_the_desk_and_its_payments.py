@@ -1,6 +1,6 @@
 """The desk and its payments
 
-Revision: 0001, after , 2026-11-23 00:02:20.462619
+Revision: 0001, after , 2026-11-23 00:46:56.034299
 """
 
 import sqlalchemy as sa
@@ -87,6 +87,7 @@ def upgrade():
         sa.Column("claimed_account_id", sa.String(length=64), nullable=True),
         sa.Column("is_current", sa.Boolean(), nullable=False),
         sa.Column("account_name", sa.String(length=255), nullable=True),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("requirements", sa.JSON(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("connected_at", sa.DateTime(timezone=True), nullable=True),
@@ -285,6 +286,7 @@ def upgrade():
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("connection_id", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("mode", sa.Enum("test", "live", name="mode", native_enum=False, length=32), nullable=False),
         sa.Column("idempotency_key", sa.String(length=255), nullable=False),
         sa.Column("params", sa.JSON(), nullable=False),
         sa.Column(
@@ -311,7 +313,7 @@ def upgrade():
             ["tenant.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("tenant_id", "kind", "idempotency_key", name="uq_stripe_operation_key"),
+        sa.UniqueConstraint("tenant_id", "mode", "kind", "idempotency_key", name="uq_stripe_operation_key"),
     )
     with op.batch_alter_table("stripe_operation", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_stripe_operation_payment_id"), ["payment_id"], unique=False)
