@@ -19,6 +19,10 @@ WORKERS ?= 2
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --system-certs --custom-compile-command "make lock"
 
+RUN_PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+NEED_PYTHON = @test -n "$(PYTHON)" || \
+	{ echo "No Python 3.11 or newer was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test parts lint types pytest pytest-old-sqlalchemy assets wheel lock clean
@@ -32,7 +36,7 @@ demo: $(SAMPLE_READY) $(HTMX) ## Serve the valet desk and the Stripe simulator o
 test: parts lint types pytest pytest-old-sqlalchemy ## Run every check and every test, the browser too
 
 parts: ## Look for Chromium and PostgreSQL, and install them where that is allowed
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
+	$(NEED_PYTHON)
 	@$(PYTHON) tools/system_parts.py
 
 lint: $(READY) ## Check the style
@@ -43,11 +47,11 @@ types: $(READY) ## Check the types
 	$(BIN)/mypy
 
 pytest: $(READY) $(HTMX) ## Run the tests only
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
+	$(RUN_PYTEST) $(PYTEST)
 
 pytest-old-sqlalchemy: $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready ## Run them on SQLAlchemy 2.0
 	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(BIN)/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s'
-	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not browser or story" $(PYTEST)
+	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(RUN_PYTEST) -m "not browser or story" $(PYTEST)
 
 assets: $(HTMX) ## Bring htmx into the package
 
@@ -66,12 +70,13 @@ clean: ## Remove all that this file made
 	rm -rf $(VENV) $(OLD_SQLALCHEMY) node_modules build dist instance *.egg-info $(HTMX)
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
+	$(NEED_PYTHON)
 	@CI=true $(PYTHON) tools/system_parts.py venv
 	$(PYTHON) -m venv $(VENV)
 
 # The demo starts within a minute of a bare clone: it takes a third of the tests' packages, compiled when first used.
 $(SAMPLE_READY): requirements/sample.txt | $(BIN)/python
+	@echo "Installing the demo's packages, once: this takes most of a minute."
 	$(INSTALL) --no-compile -r requirements/sample.txt
 	@touch $@
 

@@ -10,9 +10,9 @@ from flask_login import current_user, login_user, logout_user
 from sqlalchemy import select
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from .demo import DEMO_PASSWORD, DEMO_PEOPLE
 from .extensions import db, login_manager
 from .models import User
-from .seed import DEMO_PASSWORD, demo_people
 
 bp = Blueprint("auth", __name__)
 
@@ -66,7 +66,7 @@ def sign_out() -> ResponseReturnValue:
 
 
 def _page(*, email: str = "", error: str = "") -> str:
-    people = demo_people() if current_app.config["DEMO"] else []
+    people = DEMO_PEOPLE if current_app.config["DEMO"] else ()
     return render_template("desk/sign_in.html", email=email, error=error, people=people, password=DEMO_PASSWORD)
 
 

@@ -10,17 +10,20 @@ from hashlib import sha256
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from flask_valetpro_stripe import PaymentStatus, money
+from flask_valetpro_stripe import PaymentStatus
 
 from .extensions import db
-from .models import Payment, State, Tenant, Ticket
-from .tickets import needs_link
+from .models import CarState, Payment, Tenant, Ticket
 
 MOST: Final = 200
 _TAKEN: Final = (PaymentStatus.COMPLETED, PaymentStatus.PARTIALLY_REFUNDED)
+#: All that the desk's pages and the guest's show of a payment.
+_SEEN_OF_A_PAYMENT: Final = (
+    "id status mode stripe_payment_link_url stripe_checkout_session_id amount_refunded paid_at receipt_url".split()
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,11 @@ class Board:
     news: str
     version: str
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether there may be more tickets than the board shows."""
+        return len(self.tickets) >= MOST
+
 
 def look(hotel: Tenant, *, state: str = "", search: str = "") -> Board:
     """Return the board of ``hotel``, with the tickets that match."""
@@ -55,9 +63,8 @@ def look(hotel: Tenant, *, state: str = "", search: str = "") -> Board:
 
 def version_of(ticket: Ticket) -> str:
     """Return a word that changes when the ticket's page would."""
-    payment = ticket.payment
-    paid = (payment.id, payment.status, payment.stripe_payment_link_url, payment.amount_refunded) if payment else None
-    return _digest([ticket.id, str(ticket.state), ticket.amount, ticket.currency, paid, ticket.texted_at])
+    payment = ticket.payment and [getattr(ticket.payment, name) for name in _SEEN_OF_A_PAYMENT]
+    return _digest([ticket.id, str(ticket.state), ticket.amount, ticket.currency, payment, ticket.texted_at])
 
 
 def _digest(seen: Iterable[object]) -> str:
@@ -66,11 +73,11 @@ def _digest(seen: Iterable[object]) -> str:
 
 def _matching(hotel: Tenant, state: str, search: str) -> Sequence[Ticket]:
     query = select(Ticket).where(Ticket.tenant_id == hotel.id)
-    if state in State.__members__:
+    if state in CarState.__members__:
         query = query.where(Ticket.state == state)
     if search:
         query = query.where(_found_by(search))
-    urgent_first = case({State.requested: 0, State.parked: 1}, value=Ticket.state, else_=2)
+    urgent_first = case({CarState.requested: 0, CarState.parked: 1}, value=Ticket.state, else_=2)
     return db.session.scalars(query.order_by(urgent_first, Ticket.number.desc()).limit(MOST)).unique().all()
 
 
@@ -86,7 +93,7 @@ def _counts(hotel: Tenant) -> dict[str, int]:
     rows = db.session.execute(
         select(Ticket.state, func.count()).where(Ticket.tenant_id == hotel.id).group_by(Ticket.state)
     )
-    return dict.fromkeys(map(str, State), 0) | {str(state): count for state, count in rows}
+    return dict.fromkeys(map(str, CarState), 0) | {str(state): count for state, count in rows}
 
 
 def _totals(hotel: Tenant) -> Totals:
@@ -99,9 +106,15 @@ def _totals(hotel: Tenant) -> Totals:
     waiting = db.session.execute(
         select(Payment.currency, Payment.amount)
         .join(Ticket, Ticket.payment_id == Payment.id)
-        .where(Ticket.tenant_id == hotel.id, Payment.status == PaymentStatus.PENDING)
+        .where(Ticket.tenant_id == hotel.id, _is_awaited())
     ).all()
     return Totals(len(paid), _by_currency(paid), len(waiting), _by_currency(waiting))
+
+
+def _is_awaited() -> ColumnElement[bool]:
+    """Return what holds for a payment whose link is open: a declined card may be followed by another."""
+    failed_once = and_(Payment.status == PaymentStatus.FAILED, Payment.stripe_checkout_session_id.is_(None))
+    return or_(Payment.status == PaymentStatus.PENDING, failed_once)
 
 
 def _by_currency(rows: Iterable[Sequence[object]]) -> dict[str, int]:
@@ -119,49 +132,6 @@ def _start_of_today(hotel: Tenant) -> datetime:
 
 def _news(totals: Totals, counts: Mapping[str, int]) -> str:
     """Return what a screen reader says when the board changes."""
-    requested, paid = counts[State.requested], totals.paid_count
+    requested, paid = counts[CarState.requested], totals.paid_count
     cars, tickets = "car" if requested == 1 else "cars", "ticket" if paid == 1 else "tickets"
     return f"{requested} {cars} requested, {paid} {tickets} paid today."
-
-
-def shown(sums: Mapping[str, int], currency: str) -> str:
-    """Return sums of several currencies as one line, zero in ``currency`` if there are none."""
-    return " + ".join(money.format_amount(amount, word) for word, amount in (sums or {currency: 0}).items())
-
-
-@dataclass(frozen=True)
-class Pill:
-    """A word with a colour for it."""
-
-    word: str
-    tone: str
-
-
-_PAYMENT_PILLS: Final[Mapping[str, Pill]] = {
-    PaymentStatus.PENDING: Pill("Awaiting payment", "wait"),
-    PaymentStatus.PROCESSING: Pill("Processing", "wait"),
-    PaymentStatus.COMPLETED: Pill("Paid", "good"),
-    PaymentStatus.FAILED: Pill("Payment failed", "bad"),
-    PaymentStatus.CANCELED: Pill("Link cancelled", "idle"),
-    PaymentStatus.PARTIALLY_REFUNDED: Pill("Partly refunded", "idle"),
-    PaymentStatus.REFUNDED: Pill("Refunded", "idle"),
-    PaymentStatus.DISPUTED: Pill("Disputed", "bad"),
-}
-_STATE_PILLS: Final[Mapping[str, Pill]] = {
-    State.parked: Pill("Parked", "idle"),
-    State.requested: Pill("Requested", "call"),
-    State.delivered: Pill("Delivered", "done"),
-}
-_NO_LINK: Final = Pill("No payment link", "idle")
-
-
-def payment_pill(ticket: Ticket) -> Pill:
-    """Return how the ticket's payment stands, in words."""
-    if ticket.payment is None or (needs_link(ticket) and ticket.payment.status != PaymentStatus.CANCELED):
-        return _NO_LINK
-    return _PAYMENT_PILLS[ticket.payment.status]
-
-
-def state_pill(ticket: Ticket) -> Pill:
-    """Return where the ticket's car is, in words."""
-    return _STATE_PILLS[ticket.state]

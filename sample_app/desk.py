@@ -16,7 +16,7 @@ from flask_valetpro_stripe.errors import ValetProStripeError
 from . import board, tickets
 from .extensions import db
 from .forms import CURRENCIES, new_operation, read_money, read_phone, read_ticket, single_line
-from .models import State, Ticket
+from .models import CarState, Ticket
 from .sms import SmsError
 
 bp = Blueprint("desk", __name__, url_prefix="/tickets")
@@ -71,9 +71,10 @@ def ticket_page(ticket_id: int) -> ResponseReturnValue:
 def ticket_live(ticket_id: int) -> ResponseReturnValue:
     """Show what changed on the ticket's page since the version that it has."""
     ticket = _own(ticket_id)
-    if request.args.get("version") == board.version_of(ticket):
+    version = board.version_of(ticket)
+    if request.args.get("version") == version:
         return NO_CHANGE
-    return render_template("desk/_ticket.html", ticket=ticket, fresh=True)
+    return render_template("desk/_ticket.html", ticket=ticket, version=version, fresh=True)
 
 
 @bp.post("/<int:ticket_id>/state")
@@ -81,7 +82,7 @@ def change_state(ticket_id: int) -> ResponseReturnValue:
     """Say where the car is."""
     ticket = _own(ticket_id)
     state = request.form.get("state", "")
-    if state not in State.__members__:
+    if state not in CarState.__members__:
         return _ticket_page(ticket, {"state": "Choose parked, requested or delivered."}), 422
     if ticket.state != state and not tickets.move(ticket, state):
         _tell(f"Ticket {ticket.number} is {ticket.state} now, so it was left as it is.", tone="bad")
@@ -99,6 +100,9 @@ def make_link(ticket_id: int) -> ResponseReturnValue:
             tickets.change_price(ticket, *read_money(request.form, ticket.tenant))
         except ValueError as error:
             return _ticket_page(ticket, {"amount": str(error)}), 422
+        except tickets.ChangedMeanwhileError as error:
+            _tell(str(error), tone="bad")
+            return _to(ticket)
     _link_and_text(ticket)
     return _to(ticket)
 
@@ -107,8 +111,9 @@ def make_link(ticket_id: int) -> ResponseReturnValue:
 def cancel_payment(ticket_id: int) -> ResponseReturnValue:
     """Close the payment link."""
     ticket = _own(ticket_id)
-    if tickets.is_payable(ticket):
-        _try(lambda: tickets.cancel_link(ticket), "The payment link is cancelled.")
+    if tickets.is_payable(ticket) and _try(lambda: tickets.cancel_link(ticket)):
+        paid_first = not tickets.needs_link(ticket)
+        _tell("The guest has paid meanwhile, so the payment stays." if paid_first else "The payment link is cancelled.")
     return _to(ticket)
 
 
@@ -150,7 +155,7 @@ def _filters() -> dict[str, str]:
     # The buttons of the list send the filters back under the same names, in their forms.
     state = request.values.get("filter", "")
     search = single_line(request.values.get("q", ""))[:60]
-    return {"filter": state if state in State.__members__ else "", "search": search}
+    return {"filter": state if state in CarState.__members__ else "", "search": search}
 
 
 def _look() -> board.Board:
@@ -178,6 +183,7 @@ def _ticket_page(ticket: Ticket, mistakes: dict[str, str] | None = None) -> str:
     return render_template(
         "desk/ticket.html",
         ticket=ticket,
+        version=board.version_of(ticket),
         text=tickets.text_of(ticket),
         currencies=list(dict.fromkeys([ticket.currency, *CURRENCIES])),
         mistakes=mistakes or {},
@@ -214,9 +220,12 @@ def _try(action: Callable[[], Any], done: str = "") -> bool:
     """Do something at Stripe; a failure becomes a notice that says what to do."""
     try:
         action()
-    except (ValetProStripeError, ValueError) as error:
+    except (ValetProStripeError, ValueError, tickets.ChangedMeanwhileError) as error:
         db.session.rollback()
-        _tell(str(error), getattr(error, "hint", ""), getattr(error, "settings_url", ""), tone="bad")
+        settings_url = getattr(error, "settings_url", "")
+        # The address is for logs: a notice has the hint, and for an admin a link.
+        text = str(error).removesuffix(f" An admin mends this at {settings_url}")
+        _tell(text, getattr(error, "hint", ""), settings_url, tone="bad")
         return False
     if done:
         _tell(done)
@@ -224,9 +233,6 @@ def _try(action: Callable[[], Any], done: str = "") -> bool:
 
 
 def _tell(text: str, hint: str = "", settings_url: str = "", *, tone: str = "good") -> None:
-    if settings_url and current_user.is_admin:
-        # The link does what the hint says; only an admin may follow it.
-        notice = {"text": text, "hint": "", "url": settings_url}
-    else:
-        notice = {"text": text, "hint": hint, "url": ""}
+    # Only an admin may follow the link.
+    notice = {"text": text, "hint": hint, "url": settings_url if current_user.is_admin else ""}
     flash(notice, tone)  # type: ignore[arg-type]

@@ -13,8 +13,8 @@ from flask_valetpro_stripe import PaymentStatus
 from . import tickets
 from .board import version_of
 from .extensions import db
-from .models import State, Ticket
-from .tickets import needs_link
+from .models import CarState, Ticket
+from .tickets import is_used_up, needs_link
 
 bp = Blueprint("guest", __name__, url_prefix="/pay")
 
@@ -47,8 +47,8 @@ def live(public_token: str) -> ResponseReturnValue:
 def request_car(public_token: str) -> ResponseReturnValue:
     """Ask the desk to bring the car."""
     ticket = _ticket(public_token)
-    if ticket.state == State.parked:
-        tickets.move(ticket, State.requested)
+    if ticket.state == CarState.parked:
+        tickets.move(ticket, CarState.requested)
     return redirect(url_for(".page", public_token=public_token), code=303)
 
 
@@ -68,7 +68,7 @@ def _seen(ticket: Ticket) -> dict[str, Any]:
         "stage": stage,
         "back": back,
         "version": f"{version_of(ticket)}-{stage}",
-        "is_over": stage in ("paid", "refunded") and ticket.state == State.delivered,
+        "is_over": stage in ("paid", "refunded") and ticket.state == CarState.delivered,
     }
 
 
@@ -80,6 +80,8 @@ def masked(plate: str) -> str:
 def _stage(ticket: Ticket, *, back: bool) -> str:
     """Return what the page is about. Coming back from Stripe proves nothing: only the payment itself says "paid"."""
     payment = ticket.payment
+    if payment is not None and is_used_up(payment):
+        return "refused"
     if payment is None or needs_link(ticket):
         return "unavailable"
     if payment.status in (PaymentStatus.COMPLETED, PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.DISPUTED):
@@ -88,6 +90,7 @@ def _stage(ticket: Ticket, *, back: bool) -> str:
         return "refunded"
     if payment.status == PaymentStatus.PROCESSING:
         return "processing"
-    if payment.status == PaymentStatus.FAILED:
-        return "failed"
-    return "confirming" if back else "open"
+    if back:
+        # Even after a declined card: the guest has just come from a payment that went through.
+        return "confirming"
+    return "failed" if payment.status == PaymentStatus.FAILED else "open"

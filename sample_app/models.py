@@ -29,7 +29,7 @@ class Role(StrEnum):
     staff = "staff"
 
 
-class State(StrEnum):
+class CarState(StrEnum):
     """Where the car is."""
 
     parked = "parked"
@@ -108,7 +108,7 @@ class Ticket(Model):
     plate: Mapped[str] = mapped_column(String(16))
     amount: Mapped[int]
     currency: Mapped[str] = mapped_column(String(3))
-    state: Mapped[str] = mapped_column(String(10), default=State.parked, index=True)
+    state: Mapped[str] = mapped_column(String(10), default=CarState.parked, index=True)
     # Goes up when a link is cancelled or refused, so that the next one is a new operation at Stripe.
     link_attempt: Mapped[int] = mapped_column(default=1)
     payment_id: Mapped[int | None] = mapped_column(ForeignKey("payment.id"), unique=True)

@@ -13,8 +13,8 @@ from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 
 from flask_valetpro_stripe import money
 
-from . import board, tickets
-from .models import State, Tenant
+from . import tickets, words
+from .models import CarState, Tenant
 
 _CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -32,7 +32,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(money.format_amount, "money")
     app.add_template_filter(_major_units, "major_units")
     app.add_template_filter(_clock, "clock")
-    app.jinja_env.globals.update(tickets=tickets, board_words=board, State=State)
+    app.jinja_env.globals.update(tickets=tickets, words=words, CarState=CarState)
     app.after_request(_add_headers)
     app.register_error_handler(CSRFError, _form_is_too_old)
     app.register_error_handler(Forbidden, _error_page)
@@ -44,11 +44,13 @@ def _major_units(amount: int, currency: str) -> str:
     return str(money.to_decimal(amount, currency))
 
 
-def _clock(moment: datetime, hotel: Tenant) -> str:
-    """Return a moment on the hotel's clock; SQLite forgets that ours are in UTC."""
+def _clock(moment: datetime, hotel: Tenant, *, short: bool = False) -> str:
+    """Return a moment on the hotel's clock, ``short`` without the hour of another day; SQLite forgets the UTC."""
     local = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(ZoneInfo(hotel.timezone))
     is_today = local.date() == datetime.now(local.tzinfo).date()
-    return f"{local:%H:%M}" if is_today else f"{local:%d %b, %H:%M}"
+    if is_today:
+        return f"{local:%H:%M}"
+    return f"{local:%d %b}" if short else f"{local:%d %b, %H:%M}"
 
 
 def _add_headers(response: Response) -> Response:
@@ -69,7 +71,7 @@ def _form_is_too_old(error: HTTPException) -> ResponseReturnValue:
 
 def _error_page(error: HTTPException) -> ResponseReturnValue:
     title, text = {
-        403: ("Not for you", "Only an admin of your hotel may open this page. Ask one of them, or go back."),
+        403: ("Only for admins", "Only an admin of your hotel may open this page. Ask one of them, or go back."),
         404: ("Nothing here", "There is nothing at this address. Check it, or go back to where you came from."),
     }[error.code or 404]
     return render_template("desk/error.html", title=title, text=text), error.code or 404

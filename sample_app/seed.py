@@ -12,19 +12,9 @@ from flask.cli import with_appcontext
 from sqlalchemy import select
 from werkzeug.security import generate_password_hash
 
+from .demo import DEMO_PASSWORD, DEMO_PEOPLE
 from .extensions import db
-from .models import Role, State, Tenant, Ticket, User
-
-DEMO_PASSWORD: Final = "demo"
-
-
-class Person(NamedTuple):
-    """One of the sign-ins that the sign-in page of a demo offers."""
-
-    email: str
-    name: str
-    hotel: str
-    role: Role
+from .models import CarState, Tenant, Ticket, User
 
 
 class _Car(NamedTuple):
@@ -32,7 +22,7 @@ class _Car(NamedTuple):
     phone: str
     plate: str
     amount: int
-    state: State
+    state: CarState
     minutes_ago: int
 
 
@@ -42,26 +32,17 @@ _HOTELS: Final = {
 }
 _CARS: Final = {
     "plaza": (
-        _Car("Amélie Laurent", "+33612345601", "GA-482-KT", 4500, State.delivered, 310),
-        _Car("Jonas Weber", "+4915112345602", "M-JW 2107", 3500, State.parked, 190),
-        _Car("Priya Nair", "+447700900603", "LD71 ORT", 3500, State.requested, 95),
-        _Car("Mateo Ruiz", "+34612345604", "5521 LKV", 2500, State.parked, 40),
+        _Car("Amélie Laurent", "+33612345601", "GA-482-KT", 4500, CarState.delivered, 310),
+        _Car("Jonas Weber", "+4915112345602", "M-JW 2107", 3500, CarState.parked, 190),
+        _Car("Priya Nair", "+447700900603", "LD71 ORT", 3500, CarState.requested, 95),
+        _Car("Mateo Ruiz", "+34612345604", "5521 LKV", 2500, CarState.parked, 40),
     ),
     "seaside": (
-        _Car("Chiara Conti", "+393331234605", "FX 830 ZE", 3000, State.parked, 130),
-        _Car("Hugo Bernard", "+33612345606", "EP-119-RC", 3000, State.requested, 55),
-        _Car("Ingrid Solberg", "+4791234607", "EK 54821", 2000, State.parked, 20),
+        _Car("Chiara Conti", "+393331234605", "FX 830 ZE", 3000, CarState.parked, 130),
+        _Car("Hugo Bernard", "+33612345606", "EP-119-RC", 3000, CarState.requested, 55),
+        _Car("Ingrid Solberg", "+4791234607", "EK 54821", 2000, CarState.parked, 20),
     ),
 }
-
-
-def demo_people() -> list[Person]:
-    """Return who can sign in to a demo."""
-    return [
-        Person("admin@plaza.example", "Camille Moreau", "plaza", Role.admin),
-        Person("staff@plaza.example", "Louis Petit", "plaza", Role.staff),
-        Person("admin@seaside.example", "Inès Rossi", "seaside", Role.admin),
-    ]
 
 
 def seed() -> None:
@@ -77,7 +58,7 @@ def _add_hotel(slug: str) -> None:
     db.session.add(hotel)
     db.session.flush()
     password_hash = generate_password_hash(DEMO_PASSWORD, current_app.config["PASSWORD_METHOD"])
-    for person in demo_people():
+    for person in DEMO_PEOPLE:
         if person.hotel == slug:
             db.session.add(
                 User(
@@ -113,6 +94,6 @@ def _tickets(hotel: Tenant, cars: Iterable[_Car]) -> Iterable[Ticket]:
 def seed_command() -> None:
     """Put demo hotels, people and tickets into the database."""
     seed()
-    click.echo("The demo data are in place. Sign in with one of these, password 'demo':")
-    for person in demo_people():
+    click.echo(f"The demo data are in place. Sign in with one of these, password '{DEMO_PASSWORD}':")
+    for person in DEMO_PEOPLE:
         click.echo(f"  {person.email}")

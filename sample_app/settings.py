@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from flask import Flask
 
+from flask_valetpro_stripe.errors import ConfigurationError
+
 PREFIX: Final = "VALETPRO_STRIPE_"
 SIMULATOR: Final = "http://127.0.0.1:4242"
 _LISTS: Final = (
@@ -31,7 +33,10 @@ _YES: Final = ("1", "true", "yes", "on")
 
 
 def load(app: Flask, given: Mapping[str, Any]) -> None:
-    """Fill ``app.config``; without any Stripe key the desk talks to the simulator, with keys made up on first start."""
+    """Fill ``app.config``; without any Stripe key the desk talks to the simulator, with keys made up on first start.
+
+    :raises ConfigurationError: if a variable of ours is there but empty.
+    """
     chosen = {**_environment(os.environ), **given}
     stripe_is_chosen = any(f"{PREFIX}{mode}_SECRET_KEY" in chosen for mode in ("TEST", "LIVE"))
     config = {**_defaults(), **chosen}
@@ -72,7 +77,10 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
     if demo := environ.get("DEMO"):
         found["DEMO"] = demo.lower() in _YES
     for name, text in environ.items():
-        if name.startswith(PREFIX) and text:
+        if name.startswith(PREFIX):
+            if not text.strip():
+                # A secret that did not arrive must not look like one that nobody wanted: that would start a demo.
+                raise ConfigurationError(f"The environment variable {name} is empty. Give it a value, or remove it.")
             found[name] = _parsed(name.removeprefix(PREFIX), text)
     return found
 

@@ -11,7 +11,7 @@ import requests
 from flask import Flask, current_app
 
 if TYPE_CHECKING:
-    from twilio.rest import Client  # type: ignore[import-untyped]
+    from twilio.rest import Client
 
 _TWILIO_SETTINGS: Final = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM")
 _SECONDS: Final = 10
@@ -59,7 +59,7 @@ class TwilioSms:
 
     def send(self, to: str, text: str) -> None:
         """Send ``text``, or raise :class:`SmsError` with a sentence that a clerk understands."""
-        from twilio.base.exceptions import TwilioException  # type: ignore[import-untyped]
+        from twilio.base.exceptions import TwilioException
 
         try:
             self._client.messages.create(to=to, from_=self._sender, body=text)
@@ -86,7 +86,7 @@ def _make_sms(config: Mapping[str, Any]) -> Sms:
         return ConsoleSms()
     if not all(given):
         raise RuntimeError(f"Twilio needs all of {', '.join(_TWILIO_SETTINGS)}. Set them all, or none.")
-    from twilio.http.http_client import TwilioHttpClient  # type: ignore[import-untyped]
+    from twilio.http.http_client import TwilioHttpClient
     from twilio.rest import Client
 
     account, token, sender = map(str, given)

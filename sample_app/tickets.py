@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from flask import current_app, url_for
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from flask_valetpro_stripe import PaymentStatus, errors, money, payments
 
 from .extensions import db
 from .forms import NewTicket
-from .models import State, Tenant, Ticket
+from .models import CarState, Payment, Tenant, Ticket
 from .sms import get_sms
 
 _TRIES: Final = 20
 _NEXT: Final[Mapping[str, frozenset[str]]] = {
-    State.parked: frozenset({State.requested, State.delivered}),
-    State.requested: frozenset({State.parked, State.delivered}),
-    State.delivered: frozenset({State.parked}),
+    CarState.parked: frozenset({CarState.requested, CarState.delivered}),
+    CarState.requested: frozenset({CarState.parked, CarState.delivered}),
+    CarState.delivered: frozenset({CarState.parked}),
 }
+#: What a clerk types into the form of a new ticket.
+_TYPED: Final = ("guest_name", "phone", "plate", "amount", "currency")
+#: Stripe did nothing, perhaps because another click is making the same link: that one keeps its key.
+_PUT_OFF: Final = frozenset({"idempotency_key_in_use", "lock_timeout", "rate_limit", "RateLimitError"})
 _OPEN: Final = frozenset({PaymentStatus.PENDING, PaymentStatus.FAILED})
 
 
@@ -32,8 +36,15 @@ class FormUsedError(Exception):
     def __init__(self, ticket: Ticket) -> None:
         super().__init__(
             f"This form has already made ticket {ticket.number} for {ticket.guest_name}. "
-            "If this is another car, check what it says and send it again."
+            "To change that ticket, open it. If this is another car, check what it says and send it again."
         )
+
+
+class ChangedMeanwhileError(Exception):
+    """Another clerk has gone on with the ticket since it was looked at: theirs stays."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        super().__init__(f"Somebody else changed ticket {ticket.number} meanwhile. This is how it stands now.")
 
 
 def open_ticket(hotel: Tenant, new: NewTicket) -> tuple[Ticket, bool]:
@@ -58,7 +69,7 @@ def open_ticket(hotel: Tenant, new: NewTicket) -> tuple[Ticket, bool]:
 
 def _ticket_of_form(hotel_id: int, new: NewTicket) -> Ticket | None:
     ticket = db.session.scalar(select(Ticket).where(Ticket.tenant_id == hotel_id, Ticket.operation == new.operation))
-    if ticket and (ticket.guest_name, ticket.phone, ticket.plate) != (new.guest_name, new.phone, new.plate):
+    if ticket and any(getattr(ticket, name) != getattr(new, name) for name in _TYPED):
         raise FormUsedError(ticket)
     return ticket
 
@@ -80,9 +91,14 @@ def _made(hotel_id: int, new: NewTicket) -> Ticket:
 def needs_link(ticket: Ticket) -> bool:
     """Return whether the ticket has nothing yet that its guest could pay by."""
     payment = ticket.payment
-    if payment is None or payment.status == PaymentStatus.CANCELED:
+    if payment is None or payment.status == PaymentStatus.CANCELED or is_used_up(payment):
         return True
     return not payment.stripe_payment_link_url and payment.status in _OPEN
+
+
+def is_used_up(payment: Payment) -> bool:
+    """Return whether the guest went through with it and the bank refused later: such a link takes no second try."""
+    return payment.status == PaymentStatus.FAILED and payment.stripe_checkout_session_id is not None
 
 
 def is_payable(ticket: Ticket) -> bool:
@@ -90,20 +106,34 @@ def is_payable(ticket: Ticket) -> bool:
     return ticket.payment is not None and ticket.payment.status in _OPEN and not needs_link(ticket)
 
 
+def price_of(ticket: Ticket) -> tuple[int, str]:
+    """Return amount and currency: what the guest is charged, or what the next link will ask for."""
+    if ticket.payment is None or needs_link(ticket):
+        return ticket.amount, ticket.currency
+    return ticket.payment.amount, ticket.payment.currency
+
+
 def change_price(ticket: Ticket, amount: int, currency: str) -> None:
-    """Set what the ticket's next payment link asks for."""
-    if (ticket.amount, ticket.currency) != (amount, currency):
-        ticket.amount, ticket.currency = amount, currency
-        # Another price is another payment: its link needs a key of its own.
-        ticket.link_attempt += 1
-        db.session.commit()
+    """Set what the ticket's next payment link asks for.
+
+    :raises ChangedMeanwhileError: if another clerk has changed the price or made a link since ``ticket`` was read.
+    """
+    if (ticket.amount, ticket.currency) == (amount, currency):
+        return
+    # Another price is another payment: its link needs a key of its own.
+    values = {"amount": amount, "currency": currency, "link_attempt": ticket.link_attempt + 1}
+    if not _change(ticket, ticket.link_attempt, Ticket.payment_id == ticket.payment_id, **values):
+        raise ChangedMeanwhileError(ticket)
 
 
 def make_link(ticket: Ticket) -> None:
     """Make the payment link at Stripe, on the account of the ticket's hotel.
 
+    :raises ChangedMeanwhileError: if another clerk changed the price while Stripe was asked: this link is closed again.
     :raises ValetProStripeError: if Stripe or the hotel's connection does not allow it; the ticket stays as it was.
     """
+    _leave_used_up(ticket)
+    asked = ticket.link_attempt
     try:
         payment = payments.create_payment_link(
             amount=ticket.amount,
@@ -117,25 +147,42 @@ def make_link(ticket: Ticket) -> None:
         # The link may exist. Asking again with the same key finds it, or makes it.
         db.session.rollback()
         raise
-    except (errors.ValetProStripeError, ValueError):
+    except (errors.ValetProStripeError, ValueError) as error:
         db.session.rollback()
-        ticket.link_attempt += 1
-        db.session.commit()
+        if getattr(error, "code", None) not in _PUT_OFF:
+            _change(ticket, asked, link_attempt=asked + 1)
         raise
-    ticket.payment_id = payment.id
-    db.session.commit()
+    if not _change(ticket, asked, payment_id=payment.id):
+        payments.cancel(payment)
+        raise ChangedMeanwhileError(ticket)
+
+
+def _leave_used_up(ticket: Ticket) -> None:
+    """Begin a new attempt after a payment that the bank refused; of two clicks at once only one begins it."""
+    if ticket.payment is not None and is_used_up(ticket.payment):
+        asked = ticket.link_attempt
+        _change(ticket, asked, Ticket.payment_id == ticket.payment_id, payment_id=None, link_attempt=asked + 1)
 
 
 def cancel_link(ticket: Ticket) -> None:
-    """Close the ticket's payment link at Stripe.
+    """Close the ticket's payment link at Stripe; a guest who paid meanwhile has paid.
 
     :raises ValetProStripeError: if Stripe does not allow it.
     """
     if ticket.payment is None:
         return
-    payments.cancel(ticket.payment)
-    ticket.link_attempt += 1
+    asked = ticket.link_attempt
+    if payments.cancel(ticket.payment).status == PaymentStatus.CANCELED:
+        _change(ticket, asked, link_attempt=asked + 1)
+
+
+def _change(ticket: Ticket, asked: int, *same: ColumnElement[bool], **values: Any) -> bool:
+    """Change the ticket and commit; False if its next link is no longer the one that was asked for."""
+    still = (Ticket.id == ticket.id, Ticket.link_attempt == asked, *same)
+    changed = db.session.execute(update(Ticket).where(*still).values(**values))
     db.session.commit()
+    assert isinstance(changed, CursorResult)
+    return changed.rowcount == 1
 
 
 def refresh_payment(ticket: Ticket) -> None:
@@ -145,7 +192,6 @@ def refresh_payment(ticket: Ticket) -> None:
     """
     if ticket.payment is not None:
         payments.sync(ticket.payment)
-        db.session.commit()
 
 
 def text_guest(ticket: Ticket) -> None:
@@ -160,7 +206,8 @@ def text_guest(ticket: Ticket) -> None:
 
 def text_of(ticket: Ticket) -> str:
     """Return the words of the guest's text, in letters that every phone network carries."""
-    price = f"{money.to_decimal(ticket.amount, ticket.currency)} {ticket.currency.upper()}"
+    amount, currency = price_of(ticket)
+    price = f"{money.to_decimal(amount, currency)} {currency.upper()}"
     return f"{ticket.tenant.name} valet: ticket {ticket.number}, {ticket.plate}. Pay {price}: {guest_url(ticket)}"
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from flask_login import current_user
 from sqlalchemy import select
 
-from flask_valetpro_stripe import ValetProStripe
+from flask_valetpro_stripe import ValetProStripe, WebhookEvent
 
 from .extensions import db
 from .models import Payment, Tenant, Ticket
@@ -31,7 +30,7 @@ def may_manage_payments(hotel: Tenant) -> bool:
 
 
 @valetpro.on("payment_intent.succeeded")
-def log_paid_ticket(event: Any) -> None:
+def log_paid_ticket(event: WebhookEvent) -> None:
     """Tell the log which ticket was paid; the payment itself is kept up to date by the extension."""
     ticket = db.session.scalar(
         select(Ticket)

@@ -20,9 +20,13 @@ PARTS = ("flask_valetpro_stripe", "sample_app", "migrations", "tools")
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The running demo, of a copy: it makes its database anew, and a developer's own is not its to remove."""
+    """The running demo, of a copy, where the desk has been used before: by itself, and in a demo."""
     for name in PARTS:
         shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    instance = tmp_path / "instance"
+    instance.mkdir()
+    for database in ("desk.sqlite3", "demo.sqlite3"):
+        (instance / database).write_text("yesterday's")
     running = subprocess.Popen([sys.executable, "tools/demo.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     yield running
     running.terminate()
@@ -46,13 +50,19 @@ def address(printed: str, which: str) -> str:
     return found[1]
 
 
-def test_the_demo_names_its_address_and_sign_ins_answers_and_ends_with_ctrl_c(demo: subprocess.Popen[str]) -> None:
+def test_the_demo_names_its_address_and_sign_ins_answers_and_ends_with_ctrl_c(
+    demo: subprocess.Popen[str], tmp_path: Path
+) -> None:
     printed = welcome(demo)
     for email in ("admin@plaza.example", "staff@plaza.example", "admin@seaside.example"):
         assert email in printed
     desk, stripe = address(printed, "desk is open"), address(printed, "simulator is at")
     with urlopen(desk) as answer:
         assert "Sign in" in answer.read().decode()
+
+    # The desk's own database may be connected to real accounts; only the demo's is made anew.
+    assert (tmp_path / "instance/desk.sqlite3").read_text() == "yesterday's"
+    assert (tmp_path / "instance/demo.sqlite3").read_bytes().startswith(b"SQLite format 3")
 
     demo.send_signal(signal.SIGINT)
 

@@ -14,6 +14,8 @@ from typing import NoReturn
 
 PROJECT = Path(__file__).resolve().parent.parent
 INSTANCE = PROJECT / "instance"
+# Not the desk's own desk.sqlite3, which somebody may have connected to real accounts.
+DATABASE = INSTANCE / "demo.sqlite3"
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
 LOG_LINES = 20
@@ -91,8 +93,8 @@ def demo_environment(desk: str, stripe: str) -> dict[str, str]:
     """Return the environment of the demo's processes, without what could lead to a real account or database."""
     foreign = ("VALETPRO_STRIPE_", "TWILIO_", "FLASK_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    kept.pop("DATABASE_URL", None)
     return kept | {
+        "DATABASE_URL": f"sqlite:///{DATABASE}",
         "PYTHONUNBUFFERED": "1",
         "VALETPRO_STRIPE_PUBLIC_URL": desk,
         "VALETPRO_STRIPE_API_BASE": stripe,
@@ -108,8 +110,8 @@ def flask(*arguments: str) -> list[str]:
 def prepare(environment: dict[str, str]) -> None:
     """Make the database anew: the simulator forgets its accounts when it ends, and yesterday's would be unknown."""
     INSTANCE.mkdir(exist_ok=True)
-    for database in INSTANCE.glob("*.sqlite3*"):
-        database.unlink()
+    for file in INSTANCE.glob(f"{DATABASE.name}*"):
+        file.unlink()
     for command in (["db", "upgrade"], ["seed"]):
         done = subprocess.run(flask(*command), cwd=PROJECT, env=environment, capture_output=True, text=True)
         if done.returncode:

@@ -47,9 +47,9 @@ class Browser:
         self._token = ""
         return self
 
-    def connect_stripe(self, simulator: Simulator, account_id: str) -> None:
+    def connect_stripe(self, simulator: Simulator, account_id: str, mode: str = "test") -> None:
         """Connect the hotel's Stripe account the way an admin does: there, consent, and back."""
-        there = self.send("/settings/payments/connect", mode="test").headers["Location"]
+        there = self.send("/settings/payments/connect", mode=mode).headers["Location"]
         back = simulator.authorize(there, account_id)
         assert self.get(back.removeprefix("http://desk.test")).status_code == 303
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from flask_valetpro_stripe.testing import Simulator
+from flask_valetpro_stripe.testing import CardDeclined, Simulator
+from sample_app.sms import ConsoleSms
 
 from .browser import Browser, text_of
 
@@ -103,6 +104,40 @@ def test_the_desk_sees_a_ticket_paid_without_asking(app: Flask, staff: Browser, 
 
     assert "Taken today €25.00 1 paid To be paid €0.00 0 waiting" in text_of(staff.get(board))
     assert "Paid" in text_of(staff.get(ticket))
+
+
+def test_a_declined_card_is_still_to_be_paid(app: Flask, staff: Browser, simulator: Simulator) -> None:
+    staff.open_ticket()
+    link = simulator.events_of(_account(simulator))[-1]["data"]["object"]["id"]
+    with pytest.raises(CardDeclined):
+        simulator.pay(link, card="4000000000000002")
+    simulator.deliver_all(app)
+    shown = text_of(staff.get("/tickets/"))
+    assert "Payment failed" in shown
+    assert "To be paid €25.00 1 waiting" in shown
+
+
+def test_a_receipt_that_arrives_after_the_money_reaches_pages_that_are_open(
+    app: Flask, staff: Browser, visitor: Browser, simulator: Simulator, sms: ConsoleSms
+) -> None:
+    place = staff.open_ticket()
+    guest_page = sms.sent[-1][1].split("http://desk.test")[1]
+    simulator.deliver_all(app)
+    before = simulator.events_of(_account(simulator))
+
+    simulator.pay(before[-1]["data"]["object"]["id"])
+    news = [event["type"] for event in simulator.events_of(_account(simulator))[len(before) :]]
+    # All up to the charge, which has the receipt, are lost on the way, and come again after the others.
+    simulator.faults.drop_deliveries(news.index("charge.succeeded") + 1)
+    simulator.deliver(app)
+    desk, guest = staff.get(place), visitor.get(guest_page)
+    assert "Paid" in text_of(desk)
+    assert "receipt" not in text_of(desk)
+    assert "Paid, thank you" in text_of(guest)
+
+    simulator.deliver_all(app)
+    assert "receipt" in text_of(staff.get(_live(desk.text)))
+    assert "See the receipt" in text_of(visitor.get(_live(guest.text)))
 
 
 def _account(simulator: Simulator) -> str:

@@ -99,6 +99,49 @@ def test_a_declined_card_leaves_the_guest_a_way_to_try_again(
     assert _pay_link(visitor.get(guest_page).text) == link
 
 
+def test_whoever_comes_back_after_another_card_waits_and_is_not_told_of_the_declined_one(
+    app: Flask, visitor: Browser, simulator: Simulator, guest_page: str
+) -> None:
+    link = _pay_link(visitor.get(guest_page).text)
+    with pytest.raises(CardDeclined):
+        simulator.pay(link, card="4000000000000002")
+    simulator.deliver_all(app)
+    assert "The payment did not go through" in text_of(visitor.get(guest_page))
+
+    simulator.pay(link)
+    back = visitor.get(f"{guest_page}?back=1")
+    assert "Waiting for confirmation" in text_of(back)
+    assert "Not paid yet?" in text_of(back)
+    assert "did not go through" not in text_of(back)
+
+
+def test_a_bank_debit_that_bounces_ends_the_link_and_the_desk_makes_another(
+    app: Flask, visitor: Browser, staff: Browser, simulator: Simulator, guest_page: str
+) -> None:
+    first = _pay_link(visitor.get(guest_page).text)
+    simulator.settle(simulator.pay(first, card="bank_debit")["id"], succeeded=False)
+    simulator.deliver_all(app)
+
+    for path in (guest_page, f"{guest_page}?back=1"):
+        seen = visitor.get(path)
+        assert "Please pay at the desk" in text_of(seen)
+        assert 'id="pay"' not in seen.text
+    ticket = staff.get("/tickets/8")
+    for part in ("Payment failed", "This link has ended.", "Make payment link"):
+        assert part in text_of(ticket)
+    assert 'id="payment-link"' not in ticket.text
+    assert "To be paid €0.00 0 waiting" in text_of(staff.get("/tickets/"))
+
+    shown = text_of(staff.send_and_follow("/tickets/8/link", amount="25.00", currency="eur"))
+    assert "Awaiting payment" in shown
+    assert "This link has ended." not in shown
+    second = _pay_link(visitor.get(guest_page).text)
+    assert second != first
+    simulator.pay(second)
+    simulator.deliver_all(app)
+    assert "Paid, thank you" in text_of(visitor.get(guest_page))
+
+
 def test_the_guest_asks_for_the_car_and_the_desk_sees_it(visitor: Browser, staff: Browser, guest_page: str) -> None:
     shown = text_of(visitor.send_and_follow(f"{guest_page}/request"))
     assert "Your car is on its way" in shown
@@ -117,7 +160,9 @@ def test_a_cancelled_link_sends_the_guest_to_the_desk(visitor: Browser, staff: B
     staff.send("/tickets/8/cancel-payment")
     page = visitor.get(guest_page)
     assert "Please pay at the desk" in text_of(page)
+    assert "nothing to pay" not in text_of(page)
     assert 'id="pay"' not in page.text
+    assert "This link has ended." in text_of(staff.get("/tickets/8"))
 
 
 def test_the_page_stops_asking_when_all_is_done(

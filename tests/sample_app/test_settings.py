@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from flask_valetpro_stripe.errors import ConfigurationError
 from sample_app import settings
 
 Environ = Callable[[str, str], None]
@@ -88,3 +89,14 @@ def test_postgresql_is_reached_through_psycopg(tmp_path: Path, environ: Environ,
     environ("DATABASE_URL", f"{scheme}://desk@127.0.0.1/desk")
     config = _load(tmp_path)
     assert config["SQLALCHEMY_DATABASE_URI"] == "postgresql+psycopg://desk@127.0.0.1/desk"
+
+
+@pytest.mark.parametrize("text", ["", " "])
+@pytest.mark.parametrize("key", ["LIVE_SECRET_KEY", "TEST_WEBHOOK_SECRETS", "RETENTION_DAYS"])
+def test_an_empty_variable_is_a_secret_that_did_not_arrive_and_never_starts_a_demo(
+    tmp_path: Path, environ: Environ, key: str, text: str
+) -> None:
+    environ(f"VALETPRO_STRIPE_{key}", text)
+    with pytest.raises(ConfigurationError, match=f"VALETPRO_STRIPE_{key} is empty"):
+        _load(tmp_path)
+    assert list(tmp_path.iterdir()) == []

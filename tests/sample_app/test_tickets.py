@@ -111,6 +111,22 @@ def test_a_used_form_with_another_car_in_it_is_not_taken_for_the_first_one(app: 
     assert staff.send("/tickets/", operation=fresh, **{**GUEST, "guest_name": "Grace Hopper"}).status_code == 303
 
 
+@pytest.mark.parametrize("other", [{"amount": "35.00"}, {"currency": "usd"}])
+def test_a_used_form_with_another_price_in_it_is_not_taken_for_the_first_one(
+    app: Flask, staff: Browser, simulator: Simulator, other: dict[str, str]
+) -> None:
+    operation = field_of(staff.get("/tickets/").text, "operation")
+    staff.send("/tickets/", operation=operation, **GUEST)
+    before = _count(app, Ticket)
+
+    answer = staff.send("/tickets/", operation=operation, **{**GUEST, **other})
+    assert answer.status_code == 422
+    assert "This form has already made ticket 5 for Ada Lovelace." in text_of(answer)
+    assert field_of(answer.text, "operation") != operation
+    assert _count(app, Ticket) == before
+    assert len(_links_made(simulator)) == 1
+
+
 @pytest.mark.parametrize(
     "typed, currency, amount",
     [("25", "eur", 2500), ("25.00", "eur", 2500), ("25,5", "EUR", 2550), (" 0.50 ", "usd", 50), ("2500", "jpy", 2500)],
@@ -207,7 +223,9 @@ def test_without_stripe_the_ticket_is_kept_and_the_page_says_what_to_do(
     assert not sms.sent
 
     admin.open_ticket()
-    assert "Open payment settings" in text_of(admin.get("/tickets/"))
+    told = text_of(admin.get("/tickets/"))
+    assert "Open payment settings" in told
+    assert "http://" not in told
 
     account = simulator.create_account("Plaza Hotel SAS").id
     admin.connect_stripe(simulator, account)
@@ -276,6 +294,19 @@ def test_a_paid_ticket_cannot_be_cancelled(app: Flask, staff: Browser, simulator
     shown = text_of(staff.send_and_follow(f"{place}/cancel-payment"))
     assert "Paid" in shown
     assert "cancelled" not in shown
+
+
+def test_a_guest_who_pays_before_the_clerk_cancels_has_paid(app: Flask, staff: Browser, simulator: Simulator) -> None:
+    place = staff.open_ticket()
+    assert "Yes, cancel the link" in text_of(staff.get(place))
+    simulator.pay(_links_of(simulator)[0])
+
+    shown = text_of(staff.send_and_follow(f"{place}/cancel-payment"))
+    assert "The guest has paid meanwhile, so the payment stays." in shown
+    assert "cancelled" not in shown
+    assert "Paid" in shown
+    with app.app_context():
+        assert db.session.scalar(select(Ticket.link_attempt).where(Ticket.number == 5)) == 1
 
 
 def test_stripe_can_be_asked_when_no_webhook_came(staff: Browser, simulator: Simulator) -> None:
