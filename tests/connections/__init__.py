@@ -1,0 +1,1 @@
+"""Roads into and out of a connection, on both databases, through the simulator."""

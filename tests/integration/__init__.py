@@ -1,0 +1,1 @@
+"""Modules together: threads, processes and the simulator."""

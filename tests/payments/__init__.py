@@ -1,0 +1,1 @@
+"""Payments made, cancelled and brought up to date, on both databases, through the simulator."""

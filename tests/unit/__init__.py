@@ -1,0 +1,1 @@
+"""Each module by itself, against what the contract says of it."""
