@@ -17,8 +17,8 @@ from .payments.apply import (
     apply_failed_session,
     apply_intent,
     apply_session,
-    find_for_object,
 )
+from .payments.find import find_for_object
 from .state import get_state
 from .webhooks.inbox import Fetcher
 

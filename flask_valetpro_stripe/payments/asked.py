@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from .apply import RESERVED_METADATA
+from .find import RESERVED_METADATA
 
 #: Stripe takes 50 names (Stripe API reference, "Metadata"); three are ours.
 _MOST_METADATA: Final = 47

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
+
+import stripe
 
 from .. import signals
 from ..context import get_tenant
 from ..credentials import client_for, require_connection
 from ..enums import AccountType, CollectedVia, OperationState, PaymentStatus
-from ..errors import ValetProStripeError
+from ..errors import OutcomeUnknownError, ValetProStripeError
 from ..gateway import ask_stripe
 from ..models import Connection, Operation, StripePaymentMixin, key_of
 from ..money import check_amount, check_currency
 from ..state import State, get_state
 from . import operations
-from .apply import OPERATION_METADATA, RESERVED_METADATA, apply_status, find_own, lock_own
+from .apply import apply_status
 from .asked import check_metadata, check_texts
+from .find import OPERATION_METADATA, RESERVED_METADATA, PaymentT, find_own, lock_own
 from .sync import sync
 
+log = logging.getLogger(__name__)
 CREATE_LINK: Final = "payment_link.create"
-PaymentT = TypeVar("PaymentT", bound=StripePaymentMixin)
 
 
 def create_payment_link(
@@ -207,6 +211,23 @@ def _with_its_link(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
     return cast(PaymentT, _finish(state, tenant, operation, operation.params["asked"]))
 
 
+def _expire_open_sessions(client: stripe.StripeClient, link: str) -> None:
+    """Close the pages that guests have open: a closed link keeps nobody from paying on one."""
+    found = ask_stripe(
+        "Asking for open pages",
+        client.v1.checkout.sessions.list,
+        {"payment_link": link, "status": "open", "limit": 100},
+    )
+    for session in found.data:
+        try:
+            ask_stripe("Closing an open page", client.v1.checkout.sessions.expire, session.id)
+        except OutcomeUnknownError:
+            raise
+        except ValetProStripeError as error:
+            # Paid or expired in this moment: what it is now, sync finds out.
+            log.info("session %s was not expired: %s", session.id, error.code)
+
+
 def cancel(payment: PaymentT) -> PaymentT:
     """Return ``payment`` after closing its link at Stripe, so that nobody can pay it any more. Commits.
 
@@ -222,6 +243,7 @@ def cancel(payment: PaymentT) -> PaymentT:
         client = client_for(state, state.session.get_one(state.models.Connection, payment.connection_id))
         state.session.commit()
         ask_stripe("Closing the payment link", client.v1.payment_links.update, link, {"active": False})
+        _expire_open_sessions(client, link)
         # Whoever had the page open may have paid: ask before saying that nobody did.
         sync(payment)
     payment = lock_own(state, tenant, payment)

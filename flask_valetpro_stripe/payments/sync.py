@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import stripe
 
@@ -12,12 +12,11 @@ from ..context import get_tenant
 from ..credentials import client_for
 from ..errors import ValetProStripeError
 from ..gateway import ask_stripe
-from ..models import StripePaymentMixin
 from ..state import get_state
-from .apply import ContradictionError, apply_intent, apply_session, find_own, lock_own
+from .apply import ContradictionError, apply_intent, apply_session
+from .find import PaymentT, find_own, lock_own
 
 _ASK_STRIPE = "Nothing was changed. Look at the payment in the Stripe Dashboard."
-PaymentT = TypeVar("PaymentT", bound=StripePaymentMixin)
 
 
 def sync(payment: PaymentT) -> PaymentT:

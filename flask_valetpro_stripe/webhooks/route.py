@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ..enums import AccountType
 from ..models import Connection
-from ..payments.apply import find_for_object
+from ..payments.find import find_for_object
 from ..state import State
 from .verify import Endpoint
 

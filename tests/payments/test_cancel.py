@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from werkzeug.test import Client
 
 from flask_valetpro_stripe import Mode, errors
 from flask_valetpro_stripe.testing import LinkInactive, Simulator
@@ -26,6 +27,17 @@ def test_a_cancelled_link_is_closed_at_stripe(plaza: Desk, simulator: Simulator)
     with pytest.raises(LinkInactive):
         simulator.pay(payment.stripe_payment_link_url)
     assert heard == [("payment_updated", payment.id)]
+
+
+def test_a_page_that_a_guest_has_open_is_closed_too(plaza: Desk, simulator: Simulator) -> None:
+    payment = plaza.make()
+    opened = Client(simulator).get(payment.stripe_payment_link_url.removeprefix("http://stripe.test"))
+    page = opened.location.rsplit("/", 1)[-1]
+    assert simulator.object(page)["status"] == "open"
+
+    plaza.cancel(payment)
+
+    assert simulator.object(page)["status"] == "expired"
 
 
 def test_cancelling_twice_is_harmless(plaza: Desk, simulator: Simulator) -> None:

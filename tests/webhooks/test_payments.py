@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_valetpro_stripe import AccountType
-from flask_valetpro_stripe.payments.apply import OPERATION_METADATA
+from flask_valetpro_stripe.payments.find import OPERATION_METADATA
 from flask_valetpro_stripe.testing import make_event
 
 from .stage import PLAZA, SEASIDE, Stage, answer
