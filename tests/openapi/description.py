@@ -13,7 +13,7 @@ from typing import Any
 
 from . import drift, oauth
 from .forms import UndecodableFormError, decode
-from .walk import FormDialect, JsonDialect, Schema, Walk
+from .walk import Dialect, FormDialect, JsonDialect, Schema, V2Dialect, Walk
 
 CURRENT_VERSION = "2026-10-28.endive"
 DESCRIBED_VERSION = "2026-05-27.dahlia"
@@ -60,9 +60,13 @@ def check_request(
     *,
     query: Mapping[str, Any] | str = "",
     form: Mapping[str, Any] | str = "",
+    json: Mapping[str, Any] | None = None,
     version: str = CURRENT_VERSION,
 ) -> list[str]:
-    """Return what Stripe would object to in a request, a sentence each; nothing if it is valid."""
+    """Return what Stripe would object to in a request, a sentence each; nothing if it is valid.
+
+    The body is a ``form`` in v1, and ``json`` in v2.
+    """
     found = description().operation(method.lower(), path)
     if found is None:
         return [f"{method} {path}: Stripe has no such endpoint."]
@@ -70,11 +74,12 @@ def check_request(
     body = _body_schema(operation)
     if method.upper() == "POST":
         body = drift.parameters_of(template, body, version)
-    return [
-        f"{method} {path}: {problem}"
-        for values, schema in ((query, _query_schema(operation)), (form, body))
-        for problem in _form_problems(values, schema)
-    ]
+    problems = [*_form_problems(query, _query_schema(operation))]
+    if json is None:
+        problems += _form_problems(form, body)
+    else:
+        problems += _json_problems(json, body, None)
+    return [f"{method} {path}: {problem}" for problem in problems]
 
 
 def check_answer(
@@ -93,21 +98,24 @@ def check_answer(
         return [f"{method} {path}: {status} is not a status that Stripe answers with here."]
     schema = _closed(response["content"]["application/json"]["schema"])
     asked = None if status >= 400 else frozenset(expand)  # an error carries its payment_intent and charge whole
-    return [f"{method} {path} ({status}): {problem}" for problem in _json_problems(body, schema, asked)]
+    return [f"{method} {path} ({status}): {problem}" for problem in _json_problems(body, schema, asked, _dialect(path))]
 
 
 def check_event(event: Mapping[str, Any]) -> list[str]:
     """Return where an event differs from what Stripe would deliver, its data.object included."""
     kind = f"event {event.get('type')}"
+    if event.get("object") == "v2.core.event":
+        schema = description().schemas["v2.core.event"]
+        return [f"{kind}: {problem}" for problem in _json_problems(event, schema, None, V2Dialect())]
     problems = [f"{kind}: {problem}" for problem in _json_problems(event, description().schemas["event"], None)]
     inner = event.get("data", {}).get("object", {})
-    schema = description().schemas.get(str(inner.get("object")))
-    if schema is None:
+    described = description().schemas.get(str(inner.get("object")))
+    if described is None:
         return [*problems, f"{kind}: data.object says it is {inner.get('object')!r}, which Stripe doesn't have."]
-    unknown = set(event["data"].get("previous_attributes") or {}) - set(schema["properties"])
+    unknown = set(event["data"].get("previous_attributes") or {}) - set(described["properties"])
     return [
         *problems,
-        *(f"{kind}: data.object: {problem}" for problem in _json_problems(inner, schema, frozenset())),
+        *(f"{kind}: data.object: {problem}" for problem in _json_problems(inner, described, frozenset())),
         *(f"{kind}: data.previous_attributes.{name} is no attribute of {inner['object']}." for name in sorted(unknown)),
     ]
 
@@ -121,13 +129,20 @@ def _form_problems(values: Mapping[str, Any] | str, schema: Schema) -> Iterator[
     yield from Walk(description().schemas, FormDialect()).problems(tree, schema)
 
 
-def _json_problems(value: Any, schema: Schema, expand: frozenset[str] | None) -> Iterator[str]:
-    yield from Walk(description().schemas, JsonDialect(), expand).problems(value, schema)
+def _json_problems(
+    value: Any, schema: Schema, expand: frozenset[str] | None, dialect: Dialect | None = None
+) -> Iterator[str]:
+    yield from Walk(description().schemas, dialect or JsonDialect(), expand).problems(value, schema)
+
+
+def _dialect(path: str) -> Dialect:
+    return V2Dialect() if path.startswith("/v2/") else JsonDialect()
 
 
 def _body_schema(operation: Mapping[str, Any]) -> Schema:
     content = operation.get("requestBody", {}).get("content", {})
-    body: Schema = _closed(content.get("application/x-www-form-urlencoded", {}).get("schema", {}))
+    described = content.get("application/x-www-form-urlencoded") or content.get("application/json") or {}
+    body: Schema = _closed(described.get("schema", {}))
     return {"type": "object", "properties": {}, "additionalProperties": False, **body}
 
 

@@ -14,9 +14,14 @@ from stripe.params import (
     SetupIntentCreateParams,
 )
 from stripe.params.checkout import SessionCreateParams
+from stripe.params.v2.core import (
+    AccountLinkCreateParamsUseCaseAccountOnboarding,
+    AccountLinkCreateParamsUseCaseAccountUpdate,
+)
+from stripe.v2.core import Account, AccountLink
 
 from tests.openapi.description import CURRENT_VERSION, DESCRIBED_VERSION, description
-from tests.openapi.drift import GONE_PARAMETERS, NEW_FIELDS, NEW_PARAMETERS, NEW_WORDS
+from tests.openapi.drift import GONE_PARAMETERS, NEW_FIELDS, NEW_PARAMETERS, NEW_WORDS, REJECTED, parameters_of
 
 SDK_PARAMETERS: dict[str, Any] = {
     "/v1/payment_intents": PaymentIntentCreateParams,
@@ -67,3 +72,28 @@ def test_the_version_that_we_pin_is_new_and_the_sdks_own() -> None:
     assert words[-1] == DESCRIBED_VERSION
     assert stripe.api_version == CURRENT_VERSION
     assert not set(NEW_WORDS[path]["api_version"]) & set(words)
+
+
+def test_v2_links_no_longer_take_or_show_configurations() -> None:
+    path = "/v2/core/account_links"
+    published = description().paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    ours = parameters_of(path, published, CURRENT_VERSION)["properties"]["use_case"]["properties"]
+    answer = description().schemas["v2.core.account_link"]["properties"]["use_case"]["properties"]
+    for name, sdk, shown in (
+        ("account_onboarding", AccountLinkCreateParamsUseCaseAccountOnboarding, AccountLink.UseCase.AccountOnboarding),
+        ("account_update", AccountLinkCreateParamsUseCaseAccountUpdate, AccountLink.UseCase.AccountUpdate),
+    ):
+        was = published["properties"]["use_case"]["properties"][name]["properties"]
+
+        assert "configurations" in was
+        assert set(ours[name]["properties"]) == set(was) - {"configurations"} == set(sdk.__annotations__)
+        assert set(answer[name]["properties"]) == set(shown.__annotations__) - {"_inner_class_types"}
+
+
+def test_a_v2_capability_can_be_rejected_in_the_sdk() -> None:
+    capability = Account.Configuration.Merchant.Capabilities.CardPayments
+
+    assert "rejected" in str(capability.__annotations__["status"])
+    assert all(
+        word in str(capability.StatusDetail.__annotations__["code"]) for word in REJECTED["status_details.[].code"]
+    )

@@ -48,11 +48,13 @@ def _is_described(path: str) -> bool:
 
 def _problems(request: LoggedRequest, refusable: bool) -> Iterator[str]:
     is_post = request.method == "POST"
+    is_json = is_post and request.path.startswith("/v2/")
     wrong = check_request(
         request.method,
         request.path,
         query=request.query,
-        form=request.params if is_post else "",
+        form=request.params if is_post and not is_json else "",
+        json=request.params if is_json else None,
         version=request.stripe_version or CURRENT_VERSION,
     )
     if not (refusable and 400 <= request.status < 500):

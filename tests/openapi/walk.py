@@ -11,7 +11,11 @@ Schema = Mapping[str, Any]
 
 
 class Dialect(Protocol):
-    """What differs between a form, where all values are strings, and JSON."""
+    """What differs between a form, where all values are strings, JSON, and the JSON that v2 answers with."""
+
+    @property
+    def null_is_absent(self) -> bool:
+        """Does null say that there is no value, whatever the schema says?"""
 
     def place(self, parent: str, name: str | int) -> str:
         """Return how an inner value is called in a problem."""
@@ -26,6 +30,7 @@ class Dialect(Protocol):
 class FormDialect:
     """Values of a decoded form."""
 
+    null_is_absent = False
     _PATTERNS = {"integer": r"-?\d+", "number": r"-?\d+(\.\d+)?", "boolean": r"true|false"}
     _ARTICLES = {"integer": "an integer", "number": "a number", "boolean": "true or false"}
 
@@ -49,6 +54,7 @@ class FormDialect:
 class JsonDialect:
     """Values of a parsed JSON body."""
 
+    null_is_absent = False
     _TYPES: Mapping[str, type | tuple[type, ...]] = {
         "integer": int, "number": (int, float), "boolean": bool, "string": str,
     }  # fmt: skip
@@ -64,6 +70,12 @@ class JsonDialect:
         if not isinstance(value, self._TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
             return f"of type {kind}"
         return _outside_limits(value, schema)
+
+
+class V2Dialect(JsonDialect):
+    """Values of an answer of v2, where all that nobody asked to include is null; its schemas never say "nullable"."""
+
+    null_is_absent = True
 
 
 _FORMATS = {"currency": r"[a-z]{3}", "decimal": r"-?\d+(\.\d+)?"}
@@ -94,8 +106,10 @@ class Walk:
         """Yield a sentence for each place where the value breaks the schema."""
         schema = self.resolve(schema)
         if value is None:
-            if not schema.get("nullable"):
+            if not (schema.get("nullable") or self.dialect.null_is_absent):
                 yield f"{at or 'the body'} must not be null."
+        elif "oneOf" in schema:
+            yield from self._any_of(value, schema["oneOf"], at)
         elif "anyOf" in schema:
             if "x-expansionResources" in schema and isinstance(value, Mapping) and not self._was_asked_for(at):
                 yield f"{at} must be an id, as nobody asked to expand it."
@@ -119,7 +133,7 @@ class Walk:
             return
         properties = schema.get("properties", {})
         for name in schema.get("required", ()):
-            if name not in value:
+            if name not in value or (value[name] is None and self.dialect.null_is_absent):
                 yield f"{self.dialect.place(at, name)} is required but missing."
         for name, inner in value.items():
             place = self.dialect.place(at, name)

@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .ids import new_account_id, new_client_id, new_key
+from .terms import STANDARD, Terms
+
+_FIRST_DUE = ("business_profile.url", "external_account", "tos_acceptance.date")
+_CAPABILITIES = ("card_payments", "sepa_debit_payments", "transfers")
 
 
 @dataclass
@@ -26,6 +30,38 @@ class Account:
     business_type: str | None = "company"
     kind: str = "standard"
     metadata: dict[str, str] = field(default_factory=dict)
+    terms: Terms = STANDARD
+    made_through: str | None = None
+    """"v1" or "v2" if the platform made the account through that API; None if its owner signed up."""
+    capabilities: tuple[str, ...] = _CAPABILITIES
+    """What was requested, in the words of v1."""
+    configurations: tuple[str, ...] = ("merchant",)
+    locales: tuple[str, ...] = ()
+    due: list[str] | None = None
+    """What Stripe still wants; None leaves it to ``charges_enabled``, [] without charges means that it is checking."""
+    deadline: int | None = None
+    details_submitted: bool | None = None
+    """None: as ``charges_enabled``."""
+    disabled_reason: str | None = None
+    """Why it can't be charged, such as "rejected.fraud"; None leaves it to what is due."""
+
+    @property
+    def currently_due(self) -> list[str]:
+        """Return what Stripe wants now."""
+        if self.due is not None:
+            return list(self.due)
+        return [] if self.charges_enabled else list(_FIRST_DUE)
+
+    @property
+    def is_submitted(self) -> bool:
+        return self.charges_enabled if self.details_submitted is None else self.details_submitted
+
+    @property
+    def why_disabled(self) -> str | None:
+        if self.charges_enabled:
+            return None
+        waiting = "requirements.past_due" if self.currently_due else "requirements.pending_verification"
+        return self.disabled_reason or waiting
 
     def client_id(self, *, livemode: bool) -> str:
         return self.live_client_id if livemode else self.test_client_id
@@ -43,25 +79,24 @@ class ApiKey:
     application: str | None = None
     expired: bool = False
     allowed: frozenset[str] | None = None
-    """Resources that a restricted key may use (``payment_links``, …); None for all."""
+    """What a restricted key may do (``payment_links:read``, …); None for all."""
 
 
 def shape(account: Account, *, connected: bool = False) -> dict[str, Any]:
     """Return the account object; ``connected`` as its platform sees it."""
-    due = [] if account.charges_enabled else ["business_profile.url", "external_account", "tos_acceptance.date"]
     state = "active" if account.charges_enabled else "inactive"
     return {
         "id": account.id,
         "object": "account",
         "business_profile": _business_profile(account),
         "business_type": account.business_type,
-        "capabilities": {"card_payments": state, "sepa_debit_payments": state, "transfers": state},
+        "capabilities": dict.fromkeys(account.capabilities, state),
         "charges_enabled": account.charges_enabled,
-        "controller": _controller(account, connected),
+        "controller": account.terms.controller() if connected else {"type": "account"},
         "country": account.country,
         "created": account.created,
         "default_currency": account.currency,
-        "details_submitted": account.charges_enabled,
+        "details_submitted": account.is_submitted,
         "email": account.email,
         "external_accounts": {
             "object": "list",
@@ -69,10 +104,10 @@ def shape(account: Account, *, connected: bool = False) -> dict[str, Any]:
             "has_more": False,
             "url": f"/v1/accounts/{account.id}/external_accounts",
         },
-        "future_requirements": _requirements([], None),
+        "future_requirements": _requirements([]),
         "metadata": dict(account.metadata),
         "payouts_enabled": account.charges_enabled,
-        "requirements": _requirements(due, "requirements.past_due" if due else None),
+        "requirements": _requirements_of(account),
         "settings": _settings(account),
         "tos_acceptance": {"date": None},
         "type": account.kind,
@@ -95,38 +130,21 @@ def _business_profile(account: Account) -> dict[str, Any]:
     }
 
 
-def _controller(account: Account, connected: bool) -> dict[str, Any]:
-    if not connected:
-        return {"type": "account"}
-    if account.kind == "standard":
-        return {
-            "fees": {"payer": "account"},
-            "is_controller": True,
-            "losses": {"payments": "stripe"},
-            "requirement_collection": "stripe",
-            "stripe_dashboard": {"type": "full"},
-            "type": "application",
-        }
-    dashboard = {"express": "express"}.get(account.kind, "none")
-    return {
-        "fees": {"payer": "application"},
-        "is_controller": True,
-        "losses": {"payments": "application"},
-        "requirement_collection": "stripe" if account.kind == "express" else "application",
-        "stripe_dashboard": {"type": dashboard},
-        "type": "application",
-    }
+def _requirements_of(account: Account) -> dict[str, Any]:
+    past_due = [] if account.charges_enabled else account.currently_due
+    more = {"current_deadline": account.deadline, "disabled_reason": account.why_disabled, "past_due": past_due}
+    return _requirements(account.currently_due) | more
 
 
-def _requirements(due: list[str], disabled_reason: str | None) -> dict[str, Any]:
+def _requirements(due: list[str]) -> dict[str, Any]:
     return {
         "alternatives": [],
         "current_deadline": None,
         "currently_due": list(due),
-        "disabled_reason": disabled_reason,
+        "disabled_reason": None,
         "errors": [],
         "eventually_due": list(due),
-        "past_due": list(due),
+        "past_due": [],
         "pending_verification": [],
     }
 

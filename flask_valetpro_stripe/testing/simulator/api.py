@@ -18,6 +18,7 @@ from .params import check
 from .requestlog import RequestLog
 from .resources import INCLUDED, ROUTER
 from .routing import Route
+from .v2 import error_body, is_v2, read_body
 from .versions import CURRENT
 
 _UNSAVED = (401, 403, 409, 429)
@@ -52,7 +53,7 @@ class Api:
         try:
             status, body, fault = self._answer(exchange)
         except ApiError as error:
-            status, body = error.status, snapshot(error.body())
+            status, body = error.status, _refusal(exchange, error)
             exchange.headers |= error.headers
         except ConnectionError:
             self._record(exchange, 0, {})
@@ -67,9 +68,9 @@ class Api:
         with self._ledger.lock:
             exchange.caller = caller = authenticate(self._ledger, request)
         exchange.query = forms.decode(request.query_string.decode())
-        exchange.params = exchange.query | forms.decode(request.get_data(as_text=True))
+        exchange.params = exchange.query | _decoded(request)
         route, ids = ROUTER.find(request.method, request.path)
-        caller.require(route.resource)
+        caller.require(route.resource, write=request.method != "GET")
         version = request.headers.get("Stripe-Version")
         params = check(exchange.params, route.params, version=version) if route.checked else exchange.params
         fault = self._faults.take(request.method, request.path, caller.account.id)
@@ -93,7 +94,8 @@ class Api:
         except BaseException:
             self._idempotency.release(*place)
             raise
-        if status in _UNSAVED:
+        # v2 runs a failed request again under the same key (docs.stripe.com/api-v2-overview); v1 replays the failure.
+        if status in _UNSAVED or (is_v2(exchange.request) and status >= 400):
             self._idempotency.release(*place)
         else:
             self._idempotency.finish(*place, status, snapshot(body))
@@ -107,14 +109,14 @@ class Api:
         if fault is not None and fault.kind == "server_error":
             _add_retry_header(exchange, fault)
             message = "An unknown error occurred. Please try again, or contact support@stripe.com if it persists."
-            return 500, ApiError(500, message, type="api_error").body()
+            return 500, _refusal(exchange, ApiError(500, message, type="api_error"))
         with self._ledger.lock:
             scope = _scope(self._ledger, caller, exchange)
             try:
                 answer = snapshot(route.handler(scope, params, **ids))
                 expand(scope, answer, params.get("expand") or [], INCLUDED)
             except ApiError as error:
-                return error.status, snapshot(error.body())
+                return error.status, _refusal(exchange, error)
             except LinkInactive as error:
                 return 400, ApiError(400, str(error)).body()
             return 200, answer
@@ -138,6 +140,14 @@ class Api:
                 headers[name] = exchange.request.headers[name]
         text = json.dumps(body, indent=2, default=_number)
         return Response(text, status, headers | exchange.headers, content_type="application/json")
+
+
+def _decoded(request: Request) -> Json:
+    return read_body(request) if is_v2(request) else forms.decode(request.get_data(as_text=True))
+
+
+def _refusal(exchange: Exchange, error: ApiError) -> Json:
+    return snapshot(error_body(error) if is_v2(exchange.request) else error.body())
 
 
 def _number(value: Any) -> float:

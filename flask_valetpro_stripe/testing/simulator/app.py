@@ -9,12 +9,13 @@ from flask import Flask
 from werkzeug import Request, Response
 
 from . import checkout, refunding, settings
+from .account_changes import change_account
 from .accounts import Account, ApiKey, shape
 from .api import Api
 from .cards import from_number
 from .connect import Connect
 from .delivery import Delivery, Mailroom, send_by_http, send_in_process, view
-from .endpoints import roll_secret
+from .endpoints import disable_endpoint, roll_secret
 from .errors import ApiError, CardDeclined
 from .faults import Faults
 from .ids import new_key
@@ -22,9 +23,12 @@ from .index import index_page
 from .ledger import Json, Ledger, Record, snapshot
 from .methods import make_method
 from .oauth_views import OAuthViews, open_demo_account
+from .onboarding import walk
 from .pages import Pages, find_link
+from .permissions import grants
 from .requestlog import LoggedRequest, RequestLog
 from .server import Server
+from .setup_pages import SetupPages
 from .transport import InProcessClient
 
 WEBHOOK_PATH = "/api/webhooks/stripe"
@@ -39,6 +43,8 @@ class Simulator:
     :param base_url: where the simulator can be reached; its pages' URLs are built from it.
     :param public_url: where the host app can be reached; webhooks go there, and OAuth only returns to there.
     :param clock: seconds since the epoch; replace it to control time.
+    :param refuse_private_urls: refuse webhook endpoints on localhost and private addresses, as Stripe does.
+    :param accounts_v1: False refuses ``POST /v1/accounts``, as Stripe does for platforms that began with v2.
     """
 
     def __init__(
@@ -48,12 +54,16 @@ class Simulator:
         public_url: str = "http://app.test",
         clock: Callable[[], float] = time.time,
         platform_name: str = "ValetPro",
+        refuse_private_urls: bool = False,
+        accounts_v1: bool = True,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.public_url = public_url.rstrip("/")
         self.faults = Faults()
         self._log = RequestLog()
         self._ledger = Ledger(clock=clock, base_url=self.base_url)
+        self._ledger.refuse_private_urls = refuse_private_urls
+        self._ledger.accounts_v1 = accounts_v1
         self._mail = Mailroom(self._ledger, self.faults, clock)
         self.platform = self._ledger.open_account(Account(name=platform_name))
         self._ledger.platform_id = self.platform.id
@@ -61,6 +71,7 @@ class Simulator:
         self._api = Api(self._ledger, self.faults, self._log)
         self._oauth = OAuthViews(self._ledger, self._connect, self.faults, self._log)
         self._pages = Pages(self._ledger)
+        self._setup = SetupPages(self._ledger)
         self._server: Server | None = None
 
     # -- as a WSGI app
@@ -74,8 +85,8 @@ class Simulator:
         if request.path.startswith("/oauth/"):
             return self._oauth(request)
         if request.path == "/":
-            return index_page(self._ledger, self._mail)
-        return self._pages(request)
+            return index_page(request, self._ledger, self._mail)
+        return self._setup(request) if request.path.startswith(("/setup/", "/express/")) else self._pages(request)
 
     # -- a host app's side
 
@@ -155,22 +166,31 @@ class Simulator:
             return self._connect.approve(asked, self._ledger.accounts[chosen].id)
 
     def update_account(self, account_id: str, *, livemode: bool = False, **changes: Any) -> None:
-        """Change an account (``charges_enabled``, ``name``, …) as Stripe or its owner does; emits account.updated."""
+        """Change an account as Stripe or its owner does; emits account.updated, and thin events for v2 accounts.
+
+        For example ``charges_enabled``, ``name``, ``due`` (what Stripe wants), ``deadline`` (until when, a timestamp),
+        or ``disabled_reason`` ("rejected.fraud").
+        """
         with self._ledger.lock:
-            account = self._ledger.accounts[account_id]
-            for name, value in changes.items():
-                if not hasattr(account, name):
-                    raise TypeError(f"An account has no {name}.")
-                setattr(account, name, value)
-            connected = (account_id, livemode) in self._ledger.connections
-            self._ledger.scope(account_id, livemode).emit("account.updated", shape(account, connected=connected))
+            change_account(self._ledger, self._ledger.accounts[account_id], livemode=livemode, **changes)
+
+    def onboard(self, url: str, *, complete: bool = True) -> str:
+        """Open an account link and return the URL that the browser is sent to; not ``complete`` leaves it for later.
+
+        That is the link's return_url, or its refresh_url if the link was used or has expired.
+        """
+        with self._ledger.lock:
+            return walk(self._ledger, url, complete=complete)
 
     def create_restricted_key(
         self, account_id: str, *, livemode: bool = False, allow: Iterable[str] | None = None
     ) -> str:
-        """Return a new ``rk_`` key; ``allow`` lists the resources it may use (``payment_links``), None for all."""
+        """Return a new ``rk_`` key. ``allow`` lists what it may use: ``payment_links``, or ``payment_links:read``.
+
+        None allows all. A resource is what follows ``/v1/`` in the path: ``checkout`` for ``/v1/checkout/sessions``.
+        """
         key = new_key("rk", livemode=livemode)
-        allowed = None if allow is None else frozenset(allow)
+        allowed = None if allow is None else grants(allow)
         with self._ledger.lock:
             self._ledger.keys[key] = ApiKey(account_id, livemode, allowed=allowed)
         return key
@@ -178,7 +198,8 @@ class Simulator:
     def expire_key(self, key: str) -> None:
         """Let requests with ``key`` fail from now on, as after a roll in the dashboard."""
         with self._ledger.lock:
-            self._ledger.keys[key].expired = True
+            keys = self._ledger.publishable_keys if key.startswith("pk_") else self._ledger.keys
+            keys[key].expired = True
 
     # -- guests and banks
 
@@ -288,6 +309,11 @@ class Simulator:
         """
         with self._ledger.lock:
             return roll_secret(self._ledger, endpoint, keep_old=keep_old)
+
+    def disable_endpoint(self, endpoint_id: str) -> None:
+        """Switch a webhook endpoint off, as in the dashboard: no more deliveries and no more retries to it."""
+        with self._ledger.lock:
+            disable_endpoint(self._ledger, endpoint_id)
 
     def deliver(self, app: Flask | None = None, *, limit: int | None = None) -> list[Delivery]:
         """Try every due delivery once, through ``app``'s test client if given, otherwise by HTTP."""

@@ -9,6 +9,10 @@ from werkzeug import Request
 from .accounts import Account
 from .errors import ApiError, masked, no_access
 from .ledger import Ledger
+from .permissions import grant, stripes_name
+
+# What a page in a guest's browser may call, with the publishable key that everybody can read there.
+_FOR_PUBLISHABLE_KEYS = {("POST", "/v1/tokens")}
 
 
 @dataclass(frozen=True)
@@ -22,14 +26,14 @@ class Caller:
     through_platform: bool
     allowed: frozenset[str] | None
 
-    def require(self, resource: str) -> None:
-        """Raise Stripe's 403 if a restricted key lacks access to ``resource``."""
-        if self.allowed is None or resource in self.allowed:
+    def require(self, resource: str, *, write: bool) -> None:
+        """Raise Stripe's 403 if a restricted key may not do this with ``resource``."""
+        if self.allowed is None or grant(resource, write=write) in self.allowed:
             return
         message = (
             f"The provided key '{masked(self.key)}' does not have the required permissions for this endpoint on "
-            f"account '{self.account.id}'. Having more permissions for '{resource}' would allow this request to "
-            "continue."
+            f"account '{self.account.id}'. Having the '{stripes_name(resource, write=write)}' permission would allow "
+            "this request to continue."
         )
         raise ApiError(403, message, code="more_permissions_required_for_application")
 
@@ -57,13 +61,14 @@ def authenticate(ledger: Ledger, request: Request) -> Caller:
             "https://stripe.com/docs/api#authentication for details, or we can help at https://support.stripe.com/."
         )
         raise ApiError(401, message)
-    if key.startswith("pk_"):
+    publishable = key.startswith("pk_")
+    if publishable and (request.method, request.path.rstrip("/")) not in _FOR_PUBLISHABLE_KEYS:
         message = (
             "This API call cannot be made with a publishable API key. Please use a secret API key. You can find a list "
             "of your API keys at https://dashboard.stripe.com/account/apikeys."
         )
         raise ApiError(401, message, code="secret_key_required")
-    known = ledger.keys.get(key)
+    known = (ledger.publishable_keys if publishable else ledger.keys).get(key)
     if known is None:
         raise ApiError(401, f"Invalid API Key provided: {masked(key)}")
     if known.expired:

@@ -78,7 +78,7 @@ class Mailroom:
         ledger, platform = self._ledger, self._ledger.platform_id
         if not emitted.platform_only:
             for endpoint in ledger.of_kind("webhook_endpoint", emitted.account, emitted.livemode):
-                if not endpoint.private["connect"]:
+                if not endpoint.private["connect"] and (endpoint.private["thin"] or not emitted.thin):
                     yield endpoint
         if emitted.account == platform:
             return
@@ -149,7 +149,7 @@ class Mailroom:
     def _content(self, pending: _Pending) -> Json:
         event = view(pending.emitted, through_platform=pending.endpoint.private["connect"])
         version = pending.endpoint.data["api_version"]
-        return event | {"api_version": version} if version else event
+        return event | {"api_version": version} if version and not pending.emitted.thin else event
 
     def _headers(self, endpoint: Record, body: bytes) -> dict[str, str]:
         now = self._ledger.now()
@@ -182,6 +182,8 @@ def view(emitted: Emitted, *, through_platform: bool) -> Json:
     """Return an event as its reader sees it: only a platform sees ``account``."""
     if through_platform and emitted.connected:
         return {**emitted.body, "account": emitted.account}
+    if emitted.thin:
+        return {name: value for name, value in emitted.body.items() if name != "pending_webhooks"}
     return dict(emitted.body)
 
 

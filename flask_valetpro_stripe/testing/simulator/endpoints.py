@@ -5,8 +5,11 @@ from .ids import new_id, new_webhook_secret
 from .ledger import Json, Ledger, Record, Scope
 
 
-def make_endpoint(scope: Scope, params: Json, *, secret: str | None = None) -> Record:
-    """Store a webhook endpoint; its secret is shown once, in the answer to its creation."""
+def make_endpoint(scope: Scope, params: Json, *, secret: str | None = None, thin: bool = False) -> Record:
+    """Store a webhook endpoint; its secret is shown once, in the answer to its creation.
+
+    ``thin`` lets it hear v2's thin events too, as if it were an event destination as well.
+    """
     endpoint = {
         "id": new_id("we"),
         "object": "webhook_endpoint",
@@ -22,7 +25,7 @@ def make_endpoint(scope: Scope, params: Json, *, secret: str | None = None) -> R
     }
     # (secret, valid until); the last one is the current secret
     secrets = [(secret or new_webhook_secret(), None)]
-    return scope.add(endpoint, connect=bool(params.get("connect")), secrets=secrets)
+    return scope.add(endpoint, connect=bool(params.get("connect")), secrets=secrets, thin=thin)
 
 
 def roll_secret(ledger: Ledger, endpoint: str, *, keep_old: float) -> str:
@@ -34,3 +37,11 @@ def roll_secret(ledger: Ledger, endpoint: str, *, keep_old: float) -> str:
             secrets.append((new_webhook_secret(), None))
             return str(secrets[-1][0])
     raise LookupError("The simulator has no webhook endpoint with this id or secret.")
+
+
+def disable_endpoint(ledger: Ledger, id: str) -> None:
+    """Switch an endpoint off, as its owner or Stripe itself does in the dashboard; nothing is emitted."""
+    endpoint = ledger.records.get(id)
+    if endpoint is None or endpoint.kind != "webhook_endpoint" or endpoint.deleted:
+        raise LookupError(f"The simulator has no webhook endpoint {id!r}.")
+    endpoint.data["status"] = "disabled"

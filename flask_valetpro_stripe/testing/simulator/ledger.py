@@ -51,6 +51,8 @@ class Emitted:
     body: Json
     connected: bool
     platform_only: bool = False
+    thin: bool = False
+    """A thin event of the v2 API, which v1 doesn't list."""
 
 
 class Ledger:
@@ -63,6 +65,11 @@ class Ledger:
         self.clock_offset = 0.0
         self.accounts: dict[str, Account] = {}
         self.keys: dict[str, ApiKey] = {}
+        self.publishable_keys: dict[str, ApiKey] = {}
+        """Apart from the others, as they must never pass for a secret one."""
+        self.refuse_private_urls = False
+        self.accounts_v1 = True
+        """False for a platform so new that it may only create accounts through v2."""
         self.connections: set[tuple[str, bool]] = set()
         self.records: dict[str, Record] = {}
         self.slugs: dict[str, Record] = {}
@@ -81,6 +88,8 @@ class Ledger:
         self.accounts[account.id] = account
         self.keys[account.test_secret_key] = ApiKey(account.id, livemode=False)
         self.keys[account.live_secret_key] = ApiKey(account.id, livemode=True)
+        self.publishable_keys[account.test_publishable_key] = ApiKey(account.id, livemode=False)
+        self.publishable_keys[account.live_publishable_key] = ApiKey(account.id, livemode=True)
         return account
 
     def of_kind(self, kind: str, account: str, livemode: bool) -> Iterator[Record]:

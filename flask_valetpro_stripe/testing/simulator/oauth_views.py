@@ -47,7 +47,8 @@ class OAuthViews:
             return self._ask(asked, request.args.get("stripe_user[business_name]", ""))
 
     def _ask(self, asked: AuthorizeRequest, suggested: str) -> Response:
-        accounts = [a for a in self._ledger.accounts.values() if a.id != self._connect.platform.id]
+        platform = self._connect.platform.id
+        accounts = [a for a in self._ledger.accounts.values() if a.id != platform and not a.made_through]
         return render(
             "authorize.html",
             platform=self._connect.platform.name,

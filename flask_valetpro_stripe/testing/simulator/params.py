@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Literal, Union
 
 import stripe.params
+import stripe.params.v2.core
 from stripe._request_options import RequestOptions
 
 from .errors import ApiError, invalid, missing_param
@@ -41,7 +42,7 @@ def check(given: Mapping[str, Any], name: str | None, *, version: str | None = N
     ``name`` is the SDK's parameter type ("PaymentLinkCreateParams"); None allows nothing but ``expand``.
     """
     fields, required = _fields(_spec(name)) if name else ({}, frozenset())
-    fields = _EXPAND | fields
+    fields = fields if name and name.startswith("v2.") else _EXPAND | fields
     if name and name.startswith(_ONCE_HAD_METHOD_TYPES) and "payment_method_types" in given:
         if not accepts_payment_method_types(version):
             raise _method_types_are_gone()
@@ -85,6 +86,8 @@ def _value(given: Any, hint: Any, path: str) -> Any:
         return _empty(words, path)
     if isinstance(given, str):
         return _scalar(given, arms, [str(word) for word in words if word != ""], path)
+    if given is None or isinstance(given, bool | int | float):
+        return _from_json(given, arms, path)
     return _nested(given, arms, path)
 
 
@@ -112,6 +115,13 @@ def _scalar(given: str, arms: list[Any], words: list[str], path: str) -> Any:
         return given
     shape = "array" if any(typing.get_origin(arm) is list for arm in arms) else "object"
     raise invalid(f"Invalid {shape}", path)
+
+
+def _from_json(given: Any, arms: list[Any], path: str) -> Any:
+    """Return a JSON body's own scalar; null unsets like an empty string in a form."""
+    if given is None or type(given) in arms:
+        return given
+    raise invalid(f"Invalid value for {path}: {given!r}", path)
 
 
 def _listed(words: list[str]) -> str:

@@ -44,7 +44,8 @@ def _endpoint(
             return endpoint
     params = {"url": url, "enabled_events": ["*"], "connect": connect}
     current = secrets[0] if secrets else new_webhook_secret()
-    return make_endpoint(ledger.scope(ledger.platform_id, livemode), params, secret=current)
+    # One secret for both kinds of events: Stripe would have the host register an event destination of its own.
+    return make_endpoint(ledger.scope(ledger.platform_id, livemode), params, secret=current, thin=not connect)
 
 
 def take_over(ledger: Ledger, config: Mapping[str, Any], public_url: str, webhook_path: str) -> None:

@@ -2,15 +2,19 @@
 
 from ..routing import Router
 from . import (
+    account_links,
     accounts,
+    accounts_v2,
     catalog,
     charges,
     customers,
+    dashboard,
     events,
     payment_intents,
     payment_links,
     refunds,
     sessions,
+    tokens,
     webhooks,
 )
 from .included import INCLUDED
@@ -24,8 +28,12 @@ _MODULES = (
     catalog,
     customers,
     accounts,
+    account_links,
+    accounts_v2,
     events,
     webhooks,
+    tokens,
+    dashboard,
 )
 
 ROUTER = Router(route for module in _MODULES for route in module.ROUTES)

@@ -8,6 +8,14 @@ from ..errors import ApiError, no_access
 from ..ledger import Json, Scope
 from ..lists import page
 from ..routing import Route
+from ..terms import terms_of_v1
+
+_NO_LONGER = (
+    "Stripe no longer recommends Accounts v1 for new Connect integrations. Create connected accounts with POST "
+    "/v2/core/accounts instead: https://docs.stripe.com/api/v2/core/accounts. Read more about Accounts v2: "
+    "https://docs.stripe.com/connect/accounts-v2/account-creation. If your integration requires v1 account creation "
+    "for a supported compatibility scenario, enable Accounts v1 support in the Dashboard."
+)
 
 
 def _is_connected(scope: Scope, account: Account) -> bool:
@@ -38,6 +46,9 @@ def _create(scope: Scope, params: Json) -> Json:
     if scope.account.id != scope.ledger.platform_id:
         message = "You can only create new accounts if you've signed up for Connect."
         raise ApiError(400, message)
+    if not scope.ledger.accounts_v1:
+        raise ApiError(400, _NO_LONGER)
+    terms = terms_of_v1(params)
     account = Account(
         name=(params.get("business_profile") or {}).get("name") or "New account",
         country=params.get("country", scope.account.country),
@@ -45,19 +56,20 @@ def _create(scope: Scope, params: Json) -> Json:
         email=params.get("email"),
         charges_enabled=False,
         business_type=params.get("business_type"),
-        kind=_kind(params),
+        kind=params.get("type", "none"),
         metadata=merged_metadata({}, params.get("metadata") or {}),
+        terms=terms,
+        made_through="v1",
     )
+    account.capabilities = _requested(params) or account.capabilities
     scope.ledger.open_account(account)
     scope.ledger.connections.add((account.id, scope.livemode))
     return shape(account, connected=True)
 
 
-def _kind(params: Json) -> str:
-    if "type" in params:
-        return str(params["type"])
-    dashboard = ((params.get("controller") or {}).get("stripe_dashboard") or {}).get("type", "full")
-    return {"full": "standard", "express": "express"}.get(dashboard, "none")
+def _requested(params: Json) -> tuple[str, ...]:
+    capabilities = params.get("capabilities") or {}
+    return tuple(name for name, asked in capabilities.items() if asked.get("requested"))
 
 
 def _update(scope: Scope, params: Json, id: str) -> Json:

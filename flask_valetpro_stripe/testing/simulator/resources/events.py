@@ -13,7 +13,8 @@ def _own(scope: Scope) -> list[Emitted]:
     return [
         emitted
         for emitted in reversed(scope.ledger.events)
-        if (emitted.account, emitted.livemode) == (scope.account.id, scope.livemode) and not emitted.platform_only
+        if (emitted.account, emitted.livemode) == (scope.account.id, scope.livemode)
+        and not (emitted.platform_only or emitted.thin)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from ..addresses import is_public
 from ..changes import changed
 from ..endpoints import make_endpoint
 from ..errors import ApiError, invalid
@@ -26,8 +27,19 @@ def _check_url(scope: Scope, url: str) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         message = "Invalid URL: An explicit scheme (such as https) must be provided."
         raise invalid(message, "url", "url_invalid")
-    if scope.livemode and parts.scheme != "https":
+    if scope.ledger.refuse_private_urls:
+        _check_publicity(scope, url)
+
+
+def _check_publicity(scope: Scope, url: str) -> None:
+    if scope.livemode and urlsplit(url).scheme != "https":
         raise invalid("Invalid URL: In live mode webhook URLs must start with https://.", "url", "url_invalid")
+    if not is_public(url):
+        message = (
+            "Invalid URL: URL must be publicly accessible. Consider using a tool like the Stripe CLI to test webhooks "
+            "locally: https://github.com/stripe/stripe-cli"
+        )
+        raise invalid(message, "url", "url_invalid")
 
 
 def _create(scope: Scope, params: Json) -> Json:
