@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -213,6 +214,57 @@ def test_front_page_lists_accounts_links_and_deliveries(
 
     assert plaza.id in page.text
     assert link.url in page.text
+
+
+def test_front_page_shows_the_test_keys_that_can_be_pasted_and_no_other(
+    guest: Browser, simulator: Simulator, plaza: Account, seaside: Account
+) -> None:
+    page = guest.get("/").text
+
+    for account in (plaza, seaside):
+        assert account.test_secret_key in page
+        assert account.test_publishable_key in page
+        assert account.live_secret_key not in page
+    assert simulator.platform.test_secret_key not in page
+
+
+def test_expired_key_is_no_longer_shown(guest: Browser, simulator: Simulator, plaza: Account) -> None:
+    simulator.expire_key(plaza.test_secret_key)
+
+    assert plaza.test_secret_key not in guest.get("/").text
+
+
+def test_account_can_be_opened_from_the_front_page(guest: Browser) -> None:
+    answer = guest.post("/", name="Hotel Riviera")
+
+    page = guest.get("/").text
+    (account_id,) = re.findall(r'id="(acct_\w+)">\s*<h3>Hotel Riviera', page)
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == f"/#{account_id}"
+
+
+def test_restricted_key_of_the_front_page_may_do_what_it_is_for_and_nothing_else(
+    guest: Browser, simulator: Simulator, plaza: Account, seaside: Account
+) -> None:
+    guest.post("/", account=plaza.id)
+
+    (key,) = re.findall(r"rk_test_\w+", guest.get("/").text)
+    client = client_with(simulator, key)
+    assert client.v1.accounts.retrieve_current().id == plaza.id
+    assert client.v1.payment_links.create(link_params()).active
+    with pytest.raises(stripe.PermissionError):
+        client.v1.customers.create({"name": "Ada"})
+
+
+@pytest.mark.parametrize("fields", [{"account": "acct_nobody"}, {}])
+def test_front_page_makes_nothing_of_a_form_that_it_does_not_have(
+    guest: Browser, simulator: Simulator, plaza: Account, fields: dict[str, str]
+) -> None:
+    before = guest.get("/").text
+
+    assert guest.post("/", **fields).status_code == 303
+    assert guest.post("/", account=simulator.platform.id).status_code == 303
+    assert guest.get("/").text == before
 
 
 def test_pages_need_nothing_from_elsewhere(guest: Browser, plaza_client: stripe.StripeClient) -> None:
