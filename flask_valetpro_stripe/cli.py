@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import IO, Any
 
 import click
 import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup
 
-from . import connections
+from . import audit, connections, neutralize, rekey
 from .context import tenant_context
 from .doctor import find_problems
 from .enums import Mode
@@ -93,6 +94,150 @@ def disconnect(tenant: str, mode: str | None) -> None:
         except ValetProStripeError as error:
             raise click.ClickException(f"{error} {error.hint}") from None
         click.echo(f"{each}: {'disconnected' if had else 'was not connected'}.")
+
+
+@stripe_commands.command("audit-verify")
+@click.option("--heads", is_flag=True, help="Print where each chain ends, to be kept outside of the database.")
+@click.option("--against", type=click.File(), help="Also compare with what --heads printed earlier.")
+def audit_verify(heads: bool, against: IO[str] | None) -> None:
+    """Follow each tenant's chain of audit entries, and name the first one that is not as it was written.
+
+    The end of a chain can be cut off without a trace in the database. Keep what --heads prints somewhere else, and
+    give it to --against later.
+    """
+    try:
+        kept = [audit.Head.parse(line) for line in against or [] if line.strip()]
+    except ValueError:
+        raise click.ClickException("The file for --against holds something else than --heads prints.") from None
+    chains = list(audit.verify(get_state(), kept))
+    for chain in chains:
+        if chain.problem:
+            click.echo(f"- Tenant {chain.head.tenant}: {chain.problem}.", err=heads)
+        elif heads:
+            click.echo(str(chain.head))
+    if any(chain.problem for chain in chains):
+        raise click.exceptions.Exit(1)
+    if not heads:
+        entries, tenants = sum(chain.entries for chain in chains), len(chains)
+        click.echo(f"{entries} entries of {tenants} tenants are unchanged.")
+
+
+@stripe_commands.command("neutralize")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def neutralize_copy(yes: bool) -> None:
+    """Make a copied database unable to act in live mode. Never run it on the original.
+
+    Neither Stripe nor a vault is told: what is there belongs to the original. Test mode works on, for raw-key tenants
+    after their admins have saved their test keys again: the webhook endpoints there are the original's. If keys rest
+    in a vault, let this app only read there: its test keys are the original's too.
+    """
+    state = get_state()
+    harmful = neutralize.find_harmful(state)
+    state.session.commit()
+    click.echo(f"In the database of {state.config.public_url}, this will")
+    click.echo(f"- end {harmful.connections} live connections, without telling Stripe;")
+    click.echo(f"- forget {harmful.secrets} live secrets, without touching a vault;")
+    click.echo(f"- put {harmful.tenants} tenants from live into test mode;")
+    click.echo(f"- give up {harmful.operations} unfinished live calls, and {harmful.oauth_states} started connections.")
+    if not yes:
+        click.confirm("It cannot be undone. Is this a copy?", abort=True)
+    neutralize.neutralize(state)
+    click.echo("This database can no longer act in live mode.")
+
+
+@stripe_commands.command("moved")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def moved(yes: bool) -> None:
+    """Let every connection act for this app's present address, after the app has moved. Never run it on a copy.
+
+    Webhook endpoints in tenants' own accounts are made anew there. Exits with 1 if one could not be.
+    """
+    state = get_state()
+    found = neutralize.find_moved(state)
+    click.echo(f"{len(found)} connections will act for {state.config.public_url}.")
+    if found and not yes:
+        state.session.commit()
+        click.confirm("Has the app moved there, with its only database?", abort=True)
+    failed = 0
+    for connection in found:
+        tenant, mode = connection.tenant_id, connection.mode
+        try:
+            if not neutralize.move(state, connection):
+                click.echo(
+                    f"- Tenant {tenant}, {mode}: the webhook was made by hand. Its admin gives it the new address."
+                )
+        except ValetProStripeError as error:
+            state.session.rollback()
+            failed += 1
+            click.echo(f"- Tenant {tenant}, {mode}: not moved. {error} {error.hint}")
+    if found:
+        click.echo(
+            "In the platform's own Stripe Dashboard, give its webhook endpoints and its OAuth redirect URI the new "
+            "address too."
+        )
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+@stripe_commands.command("rotate-kek")
+def rotate_kek() -> None:
+    """Encrypt all secrets in the database under the newest key of ENCRYPTION_KEYS, while the app runs."""
+    state = get_state()
+    try:
+        with _progress_bar(rekey.count_old(state)) as bar:
+            problems = rekey.rotate(state, bar.update)
+        newest, *older = rekey.rows_per_key(state).items()
+    except ValetProStripeError as error:
+        raise click.ClickException(f"{error} {error.hint}") from None
+    click.echo(f"{newest[0]}: {newest[1]} rows. This is the newest key.")
+    for key_id, rows in older:
+        advice = (_ROWS_LEFT if rows else _NO_ROWS_LEFT) if key_id else _LOST_ROWS
+        click.echo(f"{key_id or 'no key of ENCRYPTION_KEYS'}: {rows} rows — {advice}")
+    _end_with(problems, failed=any(rows for _, rows in older))
+
+
+_LOST_ROWS = "damaged, or their key is missing. Their tenants enter their keys again on the payment settings page."
+_NO_ROWS_LEFT = "may be removed from ENCRYPTION_KEYS, once no process runs with the old list. Backups still need it."
+_ROWS_LEFT = "still needed. Restart every process that has another key first in its list, and run this again."
+
+
+@stripe_commands.command("move-secrets")
+@click.option("--to", "name", required=True, metavar="NAME", help="The store that they shall rest in.")
+def move_secrets(name: str) -> None:
+    """Move all secrets to the store NAME: database, aws, gcp, vault, or the app's own. The app may run meanwhile."""
+    state = get_state()
+    if name not in state.stores:
+        raise click.ClickException(
+            f"This app has no secret store {name!r}; it has: {', '.join(state.stores)}. Name a vault under 'others' in "
+            f"VALETPRO_STRIPE_SECRET_STORE_OPTIONS: {{'others': {{{name!r}: {{…its options…}}}}}}. The 'database' is "
+            "there once VALETPRO_STRIPE_ENCRYPTION_KEYS is set, your own store once VALETPRO_STRIPE_SECRET_STORE is."
+        )
+    try:
+        waiting = sum(rows for store, rows in rekey.rows_per_store(state).items() if store != name)
+        with _progress_bar(waiting) as bar:
+            problems = rekey.move(state, state.stores[name], bar.update)
+        counts = rekey.rows_per_store(state)
+    except ValetProStripeError as error:
+        raise click.ClickException(f"{error} {error.hint}") from None
+    for store in sorted({*counts, name}):
+        click.echo(f"{store}: {counts.get(store, 0)} rows")
+    if name != (chosen := next(iter(state.stores))):
+        click.echo(f"New secrets still go to {chosen!r}: set VALETPRO_STRIPE_SECRET_STORE to {name!r} to change that.")
+    if not problems and set(counts) - {name}:
+        problems = ["Some secrets were added or changed meanwhile. Run this again to move them, too."]
+    _end_with(problems)
+
+
+def _progress_bar(length: int) -> Any:
+    """Return a progress bar, seen only on a terminal, and apart from what the command prints."""
+    return click.progressbar(length=length, file=sys.stderr, hidden=not sys.stderr.isatty())
+
+
+def _end_with(problems: list[str], *, failed: bool = False) -> None:
+    for problem in problems:
+        click.echo(f"- {problem}", err=True)
+    if problems or failed:
+        raise click.exceptions.Exit(1)
 
 
 @stripe_commands.command("sandbox")

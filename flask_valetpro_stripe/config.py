@@ -8,6 +8,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,12 +17,14 @@ import stripe
 from .enums import AccountType, Mode
 from .errors import ConfigurationError
 from .secrets import Secret
+from .secrets.make import NAMES, is_custom_store, make_stores
 
 PREFIX: Final = "VALETPRO_STRIPE_"
 #: The SDK accepts "None", "null" and "whsec_" as secrets; each would make a forgeable endpoint.
 _WEBHOOK_SECRET: Final = re.compile(r"whsec_[A-Za-z0-9+/=_-]{24,}", re.ASCII)
 _API_KEY: Final = re.compile(r"(?:sk|rk)_(test|live)_[A-Za-z0-9_]+", re.ASCII)
 _CLIENT_ID: Final = re.compile(r"ca_[A-Za-z0-9_]+", re.ASCII)
+_MAKE_A_KEY: Final = 'python -c "import base64, os; print(base64.b64encode(os.urandom(32)).decode())"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +45,9 @@ class Config:
     live_connect_webhook_secrets: tuple[Secret, ...] = ()
     #: Base64 32-byte keys for the database store, newest first: the first encrypts, the others only decrypt.
     encryption_keys: tuple[Secret, ...] = ()
-    #: Where tenants' own secrets rest, and what that store needs.
+    #: Where tenants' own secrets rest (a word, or a host's own object), and what that store needs: a token, perhaps.
     secret_store: Any = "database"
-    secret_store_options: Mapping[str, Any] = field(default_factory=dict)
+    secret_store_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     #: Origin that every redirect, return and webhook URL is built from; never the request's Host.
     public_url: str = "http://localhost:5000"
     #: Paths of the webhook and of the settings pages.
@@ -126,11 +129,15 @@ def _check_together(config: Config, *, has_public_url: bool, relaxed: bool) -> N
             f"{PREFIX}PUBLIC_URL is not set. Set it to this app's address as guests reach it, for example "
             "'https://valet.example.com': redirects and webhook URLs are built from it."
         )
-    if config.secret_store == "database" and not config.encryption_keys:
+    if isinstance(config.secret_store, str) and config.secret_store == "database" and not config.encryption_keys:
         raise ConfigurationError(
             f"{PREFIX}ENCRYPTION_KEYS is not set, and the database secret store needs it. Set it to a list with one "
-            'new key, made by: python -c "import base64, os; print(base64.b64encode(os.urandom(32)).decode())"'
+            f"new key, made by: {_MAKE_A_KEY}"
         )
+    if not relaxed and any(_is_an_example(key) for key in config.encryption_keys):
+        raise _bad("ENCRYPTION_KEYS", f"holds an example key, not a random one. Make one with: {_MAKE_A_KEY}")
+    # The stores check their own options; no vault is asked.
+    make_stores(config.secret_store, config.secret_store_options, config.encryption_keys)
     _refuse_shared_webhook_secrets(config)
     if f"{config.webhook_url}/".startswith(f"{config.settings_url}/"):
         raise ConfigurationError(f"{PREFIX}WEBHOOK_URL must not lie at or below {PREFIX}SETTINGS_URL: it has a login.")
@@ -174,25 +181,35 @@ def _webhook_secrets(name: str, value: Any) -> tuple[Secret, ...]:
         raise _bad(name, "must be a list of signing secrets, newest first.")
     for secret in value:
         if not isinstance(secret, str) or not _WEBHOOK_SECRET.fullmatch(secret):
-            raise _bad(
-                name, "holds something that is not a signing secret: whsec_ and at least 24 characters more."
-            )
+            raise _bad(name, "holds something that is not a signing secret: whsec_ and at least 24 characters more.")
     return tuple(Secret(secret) for secret in value)
 
 
 def _encryption_keys(name: str, value: Any) -> tuple[Secret, ...]:
     if not isinstance(value, (list, tuple)) or not value:
         raise _bad(name, "must be a list of base64 keys of 32 bytes, newest first.")
-    for key in value:
-        try:
-            size = len(base64.b64decode(key, validate=True))
-        except (binascii.Error, ValueError, TypeError):
-            size = 0
-        if size != 32 or not isinstance(key, str):
-            raise _bad(name, "holds a key that is not 32 bytes in base64.")
-    if len(set(value)) != len(value):
+    keys = [_key_bytes(key) for key in value]
+    if not all(keys):
+        raise _bad(name, "holds a key that is not 32 bytes in base64.")
+    # Base64 may spell one key in several ways.
+    if len(set(keys)) != len(keys):
         raise _bad(name, "holds one key twice.")
     return tuple(Secret(key) for key in value)
+
+
+def _key_bytes(value: Any) -> bytes:
+    try:
+        key = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
+    except (binascii.Error, ValueError):
+        return b""
+    return key if len(key) == 32 else b""
+
+
+def _is_an_example(key: Secret) -> bool:
+    """Say whether a key was typed or counted out. Of random ones, none in 10**13 looks like it."""
+    raw = base64.b64decode(key.reveal())
+    is_counted = all((after - before) % 256 == 1 for before, after in pairwise(raw))
+    return len(set(raw)) < 12 or is_counted or all(0x20 <= byte < 0x7F for byte in raw)
 
 
 def _url(name: str, value: Any) -> str:
@@ -210,6 +227,14 @@ def _is_plain_address(value: str) -> bool:
     # Only what is plain in a header and on a page, where these addresses end up.
     odd = re.search(r"[^A-Za-z0-9:/._~\[\]-]", value) or parts.username is not None
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and has_good_port and not odd
+
+
+def _secret_store(name: str, value: Any) -> Any:
+    if (isinstance(value, str) and value in NAMES) or is_custom_store(value):
+        return value
+    raise _bad(
+        name, f"must be one of {', '.join(map(repr, NAMES))}, or an object with the methods put, get and delete."
+    )
 
 
 def _path(name: str, value: Any) -> str:
@@ -275,7 +300,7 @@ _CHECKS: Final[Mapping[str, Any]] = {
     "TEST_CONNECT_WEBHOOK_SECRETS": _webhook_secrets,
     "LIVE_CONNECT_WEBHOOK_SECRETS": _webhook_secrets,
     "ENCRYPTION_KEYS": _encryption_keys,
-    "SECRET_STORE": _one_of("database"),
+    "SECRET_STORE": _secret_store,
     "SECRET_STORE_OPTIONS": _mapping,
     "PUBLIC_URL": _url,
     "WEBHOOK_URL": _path,

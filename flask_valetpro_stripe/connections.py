@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from . import audit, signals
+from . import audit, custody, endpoints, signals
 from .enums import AccountType, Mode, OnboardingStatus
 from .errors import (
     AccountTakenError,
@@ -43,49 +43,99 @@ def open_connection(
 
     :raises AccountTakenError: if the account serves another tenant; nothing is changed, at Stripe neither.
     """
-    _one_at_a_time(state, tenant)
-    _refuse_taken(state, tenant, mode, account_id)
-    model = state.models.Connection
-    state.session.execute(
-        sa.update(model)
-        .where(model.tenant_id == key_of(tenant), model.mode == mode, model.is_current)
-        .values(is_current=False)
-    )
-    if account_id:
-        _release_claim(state, tenant, mode, account_id)
-    connection = model(
+    audit.lock_tenant(state, key_of(tenant))
+    refuse_taken(state, tenant, mode, account_id)
+    connection = state.models.Connection(
         tenant_id=key_of(tenant),
         mode=mode,
         account_type=account_type,
         status=OnboardingStatus.PENDING if requirements else OnboardingStatus.CONNECTED,
         account_id=account_id,
-        claimed_account_id=None if state.config.allow_shared_accounts else account_id,
         account_name=account_name,
         requirements=requirements or None,
-        is_current=True,
+        is_current=False,
+        public_url=state.config.public_url,
         connected_at=utcnow(),
     )
     state.session.add(connection)
-    try:
-        state.session.flush()
-    except IntegrityError:
-        state.session.rollback()
-        raise _taken() from None
+    state.session.flush()
+    make_current(state, connection)
     _record(state, connection, actor, "connected")
-    state.session.expire(tenant, ["stripe_connection"])
     state.session.commit()
     if connection.status is OnboardingStatus.CONNECTED:
         state.tell(signals.tenant_connected, tenant=tenant, connection=connection)
     return connection
 
 
-def _one_at_a_time(state: State, tenant: Any) -> None:
-    """Let two tabs of a tenant connect one after the other."""
-    key = sa.inspect(state.models.Tenant).primary_key[0]
-    state.session.execute(sa.select(key).where(key == key_of(tenant)).with_for_update(key_share=True))
+def prepare_connection(
+    state: State,
+    tenant: Any,
+    mode: Mode,
+    account_type: AccountType,
+    *,
+    actor: str,
+    account_id: str | None = None,
+    accounts_api: str | None = None,
+) -> Connection:
+    """Return a new PENDING connection, committed before Stripe or a vault hears of it.
+
+    It is the tenant's current one only if the tenant has none in ``mode``: what takes payments now goes on doing so
+    until :func:`make_current`.
+
+    :raises AccountTakenError: if the account serves another tenant.
+    """
+    audit.lock_tenant(state, key_of(tenant))
+    refuse_taken(state, tenant, mode, account_id)
+    connection = state.models.Connection(
+        tenant_id=key_of(tenant),
+        mode=mode,
+        account_type=account_type,
+        status=OnboardingStatus.PENDING,
+        account_id=account_id,
+        accounts_api=accounts_api,
+        is_current=False,
+        public_url=state.config.public_url,
+    )
+    state.session.add(connection)
+    state.session.flush()
+    if not any(c.is_current for c in _living(state, tenant, mode)):
+        make_current(state, connection)
+    _record(state, connection, actor, "prepared")
+    state.session.commit()
+    return connection
 
 
-def _refuse_taken(state: State, tenant: Any, mode: Mode, account_id: str | None) -> None:
+def make_current(state: State, connection: Connection) -> None:
+    """Let new payments of the connection's tenant use it; the one before it stays for refunds. The caller commits.
+
+    :raises AccountTakenError: if another tenant took the account meanwhile; the transaction is rolled back.
+    """
+    audit.lock_tenant(state, connection.tenant_id)
+    model = state.models.Connection
+    own = sa.and_(model.tenant_id == connection.tenant_id, model.mode == connection.mode)
+    state.session.execute(sa.update(model).where(own, model.is_current).values(is_current=False))
+    if connection.account_id:
+        # The tenant's new connection to the same account takes over the claim of its old one.
+        state.session.execute(
+            sa.update(model)
+            .where(own, model.claimed_account_id == connection.account_id)
+            .values(claimed_account_id=None)
+        )
+    connection.is_current = True
+    connection.claimed_account_id = None if state.config.allow_shared_accounts else connection.account_id
+    try:
+        state.session.flush()
+    except IntegrityError:
+        state.session.rollback()
+        raise _taken() from None
+    state.session.expire(state.session.get_one(state.models.Tenant, connection.tenant_id), ["stripe_connection"])
+
+
+def refuse_taken(state: State, tenant: Any, mode: Mode, account_id: str | None) -> None:
+    """Return if no other tenant works with the account, or the operator allows that.
+
+    :raises AccountTakenError: if one does; who, nobody is told.
+    """
     if account_id is None or state.config.allow_shared_accounts:
         return
     if any(c.tenant_id != key_of(tenant) for c in living_connections(state, account_id, mode)):
@@ -96,31 +146,42 @@ def _taken() -> AccountTakenError:
     return AccountTakenError("This Stripe account is already in use here, so it was not connected.")
 
 
-def _release_claim(state: State, tenant: Any, mode: Mode, account_id: str) -> None:
-    """Let the tenant's new connection to the same account take over the claim of its old one."""
-    model = state.models.Connection
-    state.session.execute(
-        sa.update(model)
-        .where(model.tenant_id == key_of(tenant), model.mode == mode, model.claimed_account_id == account_id)
-        .values(claimed_account_id=None)
-    )
-
-
 def disconnect(state: State, tenant: Any, mode: Mode, *, actor: str) -> bool:
     """End the tenant's connections to its own accounts in ``mode``; return False if it had none. Commits.
 
     Our access at Stripe is withdrawn from accounts that no other tenant uses: Stripe withdraws it for all of them at
-    once. If Stripe cannot be asked about an account, its connections stay as they are, and the error says so. The
-    platform's account is the operator's to lend and to take away.
+    once. An endpoint that we made with the tenant's key is removed there, and its keys are archived. If Stripe cannot
+    be asked about an account, its connections stay as they are, and the error says so. The platform's account is the
+    operator's to lend and to take away.
     """
-    accounts = {c.account_id for c in _living(state, tenant, mode) if c.account_id}
+    own = [c for c in _living(state, tenant, mode) if c.account_type is not AccountType.PLATFORM]
+    by_hand = [c for c in own if not _by_oauth(c)]
+    accounts = {str(c.account_id) for c in own if _by_oauth(c)}
+    for connection in by_hand:
+        _disconnect_own(state, tenant, connection, actor)
     for account_id in sorted(accounts):
         _disconnect_account(state, tenant, mode, account_id, actor)
-    return bool(accounts)
+    return bool(own)
+
+
+def _by_oauth(connection: Connection) -> bool:
+    """Tell whether the account's owner let us in; the others opened with their own key, or were made by us."""
+    return connection.account_type is AccountType.CONNECT_STANDARD and connection.accounts_api is None
+
+
+def _disconnect_own(state: State, tenant: Any, connection: Connection, actor: str) -> None:
+    """End a connection that takes no leave at Stripe: we forget the key, or that the account is this tenant's."""
+    state.session.commit()
+    removed = endpoints.remove(state, connection)
+    action = "disconnected" if removed else "disconnected_endpoint_left"
+    ended = _end(state, connection, OnboardingStatus.NOT_CONNECTED, actor=actor, action=action)
+    state.session.commit()
+    if ended:
+        state.tell(signals.tenant_disconnected, tenant=tenant, connection=connection)
 
 
 def _disconnect_account(state: State, tenant: Any, mode: Mode, account_id: str, actor: str) -> None:
-    everybody = living_connections(state, account_id, mode)
+    everybody = _let_in(state, account_id, mode)
     own = [connection for connection in everybody if connection.tenant_id == key_of(tenant)]
     is_last = len(own) == len(everybody)
     # Connections are read, nothing is written: give the transaction back before the network is asked.
@@ -130,11 +191,15 @@ def _disconnect_account(state: State, tenant: Any, mode: Mode, account_id: str, 
     ended = [c for c in own if _end(state, c, OnboardingStatus.NOT_CONNECTED, actor=actor, action="disconnected")]
     _take_back_revoked(state, own)
     state.session.commit()
-    if not is_last and not living_connections(state, account_id, mode):
+    if not is_last and not _let_in(state, account_id, mode):
         # Two tenants that share an account disconnected at once, each seeing the other: whoever is last withdraws.
         _deauthorize(state, mode, account_id)
     for connection in ended:
         state.tell(signals.tenant_disconnected, tenant=tenant, connection=connection)
+
+
+def _let_in(state: State, account_id: str, mode: Mode) -> list[Connection]:
+    return [connection for connection in living_connections(state, account_id, mode) if _by_oauth(connection)]
 
 
 def _take_back_revoked(state: State, own: list[Connection]) -> None:
@@ -188,6 +253,7 @@ def _is_reachable(state: State, mode: Mode, account_id: str) -> bool:
 
 def _end(state: State, connection: Connection, status: OnboardingStatus, *, actor: str, action: str) -> bool:
     """End a connection; return False if somebody else was faster."""
+    audit.lock_tenant(state, connection.tenant_id)
     model = state.models.Connection
     values: dict[str, Any] = {"status": status, "ended_at": utcnow(), "claimed_account_id": None}
     if status is not OnboardingStatus.REVOKED:
@@ -198,6 +264,9 @@ def _end(state: State, connection: Connection, status: OnboardingStatus, *, acto
     )
     if ended is None:
         return False
+    # Its keys go with it. Its webhook secret still verifies what Stripe has under way, so that it can be answered.
+    custody.archive(state, connection, custody.API_KEY)
+    custody.archive(state, connection, custody.WEBHOOK_SECRET, valid_until=utcnow() + endpoints.RETRIES)
     _record(state, connection, actor, action)
     # A session that keeps its rows over a commit would show the tenant as connected still.
     tenant = state.session.get_one(state.models.Tenant, connection.tenant_id)
@@ -207,27 +276,34 @@ def _end(state: State, connection: Connection, status: OnboardingStatus, *, acto
 
 def _record(state: State, connection: Connection, actor: str, action: str) -> None:
     detail = {"account_id": connection.account_id, "mode": connection.mode}
-    audit.record(
-        state, tenant_id=connection.tenant_id, connection=connection, actor=actor, action=action, **detail
-    )
+    audit.record(state, tenant_id=connection.tenant_id, connection=connection, actor=actor, action=action, **detail)
 
 
 def living_connections(state: State, account_id: str, mode: Mode) -> list[Connection]:
-    """Return the connections of every tenant to one account, as long as they have not ended."""
+    """Return the connections of every tenant to one account, as long as they have not ended, tenant by tenant."""
     model = state.models.Connection
-    return list(
-        state.session.scalars(
-            sa.select(model)
-            .where(model.account_id == account_id, model.mode == mode, model.ended_at.is_(None))
-            .execution_options(populate_existing=True)
-        )
+    found = state.session.scalars(
+        sa.select(model)
+        .where(model.account_id == account_id, model.mode == mode, model.ended_at.is_(None))
+        .execution_options(populate_existing=True)
     )
+    # In the order in which tenants are locked.
+    return sorted(found, key=lambda connection: (str(connection.tenant_id), connection.id))
+
+
+def give_up(state: State, connection: Connection, *, actor: str) -> None:
+    """End a connection that Stripe refused to make an account for. Commits."""
+    _end(state, connection, OnboardingStatus.NOT_CONNECTED, actor=actor, action="given_up")
+    state.session.commit()
 
 
 def revoke(state: State, connections: list[Connection]) -> list[Connection]:
-    """Mark connections whose access Stripe has withdrawn; return those that had not ended yet. The caller commits."""
-    status = OnboardingStatus.REVOKED
-    return [c for c in connections if _end(state, c, status, actor="stripe", action="revoked")]
+    """Mark connections whose access Stripe has withdrawn; return those that had not ended yet. The caller commits.
+
+    A tenant's own key is not ours by anybody's leave, and goes on working.
+    """
+    status, given = OnboardingStatus.REVOKED, [c for c in connections if c.account_type is not AccountType.RAW_KEYS]
+    return [c for c in given if _end(state, c, status, actor="stripe", action="revoked")]
 
 
 def allow_platform(state: State, tenant: Any, *, actor: str) -> list[Connection]:
@@ -269,16 +345,28 @@ def switch_mode(state: State, tenant: Any, mode: Mode, *, actor: str) -> None:
 
 def missing_for(state: State, tenant: Any, mode: Mode) -> list[str]:
     """Return what stands between ``tenant`` and payments in ``mode``, as sentences; empty means ready."""
-    sentences = []
-    if state.config.secret_key(mode) is None:
-        sentences.append(f"The operator must set VALETPRO_STRIPE_{mode.upper()}_SECRET_KEY.")
     current = next((c for c in _living(state, tenant, mode) if c.is_current), None)
-    connect = current is None or current.account_type is not AccountType.PLATFORM
-    if not state.config.webhook_secrets(mode, connect=connect):
-        name = f"{mode.upper()}_{'CONNECT_' if connect else ''}WEBHOOK_SECRETS"
-        sentences.append(f"The operator must set VALETPRO_STRIPE_{name}, or payments would never turn paid.")
+    sentences = [] if _stands_alone(state, current) else _missing_of_platform(state, mode, current)
     if current is None:
         sentences.append(f"Connect a Stripe account in {mode} mode.")
     elif current.status is not OnboardingStatus.CONNECTED:
         sentences.append(f"Stripe still wants something before the {mode} account may charge.")
+    return sentences
+
+
+def _stands_alone(state: State, current: Connection | None) -> bool:
+    """Tell whether payments need nothing of the platform's: a tenant's own keys bring their own endpoint."""
+    if current is not None:
+        return current.account_type is AccountType.RAW_KEYS
+    return state.config.allowed_account_types <= {AccountType.RAW_KEYS, AccountType.PLATFORM}
+
+
+def _missing_of_platform(state: State, mode: Mode, current: Connection | None) -> list[str]:
+    sentences = []
+    if state.config.secret_key(mode) is None:
+        sentences.append(f"The operator must set VALETPRO_STRIPE_{mode.upper()}_SECRET_KEY.")
+    connect = current is None or current.account_type is not AccountType.PLATFORM
+    if not state.config.webhook_secrets(mode, connect=connect):
+        name = f"{mode.upper()}_{'CONNECT_' if connect else ''}WEBHOOK_SECRETS"
+        sentences.append(f"The operator must set VALETPRO_STRIPE_{name}, or payments would never turn paid.")
     return sentences

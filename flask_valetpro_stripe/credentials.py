@@ -8,6 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 import stripe
 
+from . import custody
 from .enums import AccountType, Mode, OnboardingStatus
 from .errors import ConfigurationError, ConnectionRevokedError, NotConnectedError
 from .gateway import Credentials, make_client, platform_key
@@ -21,17 +22,11 @@ def client_for(state: State, connection: Connection) -> stripe.StripeClient:
     :raises ConnectionRevokedError: if it has ended and its tenant has no later connection to the same account: a
         disconnected account is never touched.
     :raises ConfigurationError: if the operator has removed what it needs.
+    :raises SecretUnavailableError: if the tenant's key cannot be read now.
     """
     if connection.ended_at is not None:
         connection = _later_connection(state, connection)
-    try:
-        make = _CREDENTIALS[connection.account_type]
-    except KeyError:
-        raise NotConnectedError(
-            f"Connections of type {connection.account_type} cannot be used in this version.",
-            settings_url=state.config.settings_page,
-        ) from None
-    return make_client(state, make(state, connection))
+    return make_client(state, _CREDENTIALS[connection.account_type](state, connection))
 
 
 def _platform(state: State, connection: Connection) -> Credentials:
@@ -43,6 +38,14 @@ def _connected(state: State, connection: Connection) -> Credentials:
     if not connection.account_id:
         raise ConfigurationError(f"Connection {connection.id} has no account id. Connect the tenant again.")
     return Credentials(platform_key(state.config, connection.mode), connection.account_id, connection.mode)
+
+
+def _raw_keys(state: State, connection: Connection) -> Credentials:
+    """Act with the tenant's own key. Which version, the database says on each use: a revoked key is not used again."""
+    row = custody.find_present(state, connection, custody.API_KEY)
+    if row is None:
+        raise _not_ready(state, NotConnectedError, f"There is no Stripe API key in {connection.mode} mode.")
+    return Credentials(custody.read(state, connection, row), None, connection.mode)
 
 
 def _later_connection(state: State, ended: Connection) -> Connection:
@@ -124,9 +127,7 @@ def _fallback(state: State, tenant: Any, mode: Mode) -> Connection | None:
 
 def _is_lent(model: type[Connection]) -> sa.ColumnElement[bool]:
     # The fallback is current for nobody: it works only while the setting says so.
-    return sa.and_(
-        model.account_type == AccountType.PLATFORM, sa.not_(model.is_current), model.ended_at.is_(None)
-    )
+    return sa.and_(model.account_type == AccountType.PLATFORM, sa.not_(model.is_current), model.ended_at.is_(None))
 
 
 def _lend_platform(state: State, tenant: Any) -> Connection:
@@ -145,4 +146,7 @@ def _lend_platform(state: State, tenant: Any) -> Connection:
 _CREDENTIALS: Final[Mapping[AccountType, Callable[[State, Connection], Credentials]]] = {
     AccountType.PLATFORM: _platform,
     AccountType.CONNECT_STANDARD: _connected,
+    AccountType.CONNECT_EXPRESS: _connected,
+    AccountType.CONNECT_CUSTOM: _connected,
+    AccountType.RAW_KEYS: _raw_keys,
 }

@@ -74,12 +74,33 @@ class MissingPermissionError(ValetProStripeError):
     default_code = "missing_permission"
     default_hint = "Give the restricted key the permission in the Stripe Dashboard, or use another key."
 
+    def __init__(
+        self, message: str, *, account_id: str | None = None, code: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        #: The account that the key belongs to, where Stripe's refusal names it.
+        self.account_id = account_id
+
 
 class AccountTakenError(ValetProStripeError):
     """The Stripe account already serves another tenant, or is the platform's own."""
 
     default_code = "account_taken"
     default_hint = "Connect another Stripe account, or ask the operator of this service."
+
+
+class AccountSwitchError(ValetProStripeError):
+    """The key is of another account than the connected one: that is no rotation, and must be confirmed."""
+
+    default_code = "account_switch"
+
+    def __init__(self, message: str, *, account_id: str) -> None:
+        super().__init__(
+            message,
+            hint="If you mean it, enter the key again and tick the box. Payments made so far stay with the account "
+            "that took them, and can be refunded there.",
+        )
+        self.account_id = account_id
 
 
 class SecretUnavailableError(ValetProStripeError):

@@ -24,3 +24,8 @@ class Registry:
         """Yield the handlers of one type, then those of every type."""
         yield from self._handlers.get(event_type, ())
         yield from self._handlers.get("*", ())
+
+    @property
+    def types(self) -> frozenset[str]:
+        """Return every type that somebody handles; ``"*"`` among them if somebody handles all."""
+        return frozenset(self._handlers)

@@ -8,16 +8,19 @@ from typing import Any, TypeVar
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from . import ui
+from . import audit, ui
 from .cli import stripe_commands
 from .config import read_config
+from .custody import refuse_missing_keys
 from .errors import ConfigurationError
 from .events import Handler, Registry
 from .gateway import SharedHTTPClient
 from .handlers import HANDLERS
 from .models import Models, declare_models
+from .secrets.make import make_stores
 from .state import EXTENSION, Callbacks, State
 from .webhooks import views as webhook
+from .webhooks.tenants import TenantEndpoints
 from .webhooks.verify import platform_endpoints
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -36,6 +39,7 @@ class ValetProStripe:
 
     def __init__(self, db: SQLAlchemy, *, tenant: type[Any], payment: type[Any]) -> None:
         self.models: Models = declare_models(tenant, payment)
+        audit.guard(db.session)
         self._db = db
         self._callbacks = Callbacks()
         self._registry = Registry()
@@ -80,6 +84,7 @@ class ValetProStripe:
         app.register_blueprint(webhook.make_blueprint(state))
         app.register_blueprint(ui.make_blueprint(state))
         app.cli.add_command(stripe_commands)
+        refuse_missing_keys(state)
 
     def _make_state(self, app: Flask) -> State:
         config = read_config(app.config, relaxed=app.debug or app.testing)
@@ -91,5 +96,7 @@ class ValetProStripe:
             registry=self._registry,
             callbacks=self._callbacks,
             platform_endpoints=platform_endpoints(config),
+            tenant_endpoints=TenantEndpoints(),
+            stores=make_stores(config.secret_store, config.secret_store_options, config.encryption_keys),
             http_client=SharedHTTPClient(),
         )

@@ -39,9 +39,15 @@ def _holds_no_body(record: logging.LogRecord) -> bool:
 # At DEBUG the SDK logs whole bodies: OAuth codes and tokens, signing secrets, guests' data.
 logging.getLogger("stripe").addFilter(_holds_no_body)
 
+#: What Stripe's refusal of a restricted key names.
+_PERMISSION: Final = re.compile(r"\brak_[a-z_]+", re.ASCII)
+_ACCOUNT: Final = re.compile(r"\bacct_[A-Za-z0-9]+", re.ASCII)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: What the SDK takes for its API key.
+STAND_IN: Final = "bound_by_flask_valetpro_stripe"
 #: Seconds to connect, and to wait for each part of the answer.
 TIMEOUT: Final = (5.0, 30.0)
 #: The SDK's StripeClient retries nothing by default. Every POST of ours carries a key, so two repeats are safe.
@@ -50,6 +56,8 @@ _POOL_SIZE: Final = 32
 _KEY_SHAPED: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:sk|rk|pk|ek|whsec|ac|rt)_[A-Za-z0-9_*+/=-]+|_secret_[A-Za-z0-9]+", re.ASCII
 )
+#: Where the platform's key acts on accounts that are connected to it. ``/v1/account`` is its own.
+_ABOUT_ACCOUNTS: Final = re.compile(r"/v1/accounts|/v1/account_(?:links|sessions)|/v2/core/account", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -116,13 +124,15 @@ class _BoundHTTPClient(stripe.HTTPClient):
     """The shared client, for one set of credentials: a request with any other key or account never leaves.
 
     The SDK lets every call override key and account, and drops a mistyped option in silence; this is where a mistake
-    in a host's code stops.
+    in a host's code stops. It is also where the key comes in: the SDK itself only ever has :data:`STAND_IN`, so that
+    its objects, pickles, logs and tracebacks hold nothing that opens anything.
     """
 
     name = "requests"
 
-    def __init__(self, shared: stripe.HTTPClient, bound: Credentials, bases: tuple[str, ...]) -> None:
+    def __init__(self, shared: stripe.HTTPClient, bound: Credentials, bases: tuple[str, ...], *, manages: bool) -> None:
         super().__init__()
+        self._manages = manages
         self._shared = shared
         self._bound = bound
         self._bases = bases
@@ -133,7 +143,7 @@ class _BoundHTTPClient(stripe.HTTPClient):
         # On the wire a header's name has no case: the last spelling of one takes its place.
         plain = {name.lower(): value for name, value in sent.items()}
         same = (
-            plain.get("authorization") == f"Bearer {self._bound.api_key.reveal()}"
+            plain.get("authorization") == f"Bearer {STAND_IN}"
             and plain.get("stripe-account") == self._bound.account_id
             and "stripe-context" not in plain
             and url.startswith(self._bases)
@@ -149,27 +159,43 @@ class _BoundHTTPClient(stripe.HTTPClient):
 
     def _is_somebody_elses(self, url: str) -> bool:
         # The platform's own key may read and change the accounts connected to it, without any header.
-        return self._bound.account_id is None and "/v1/accounts/" in url
+        return self._bound.account_id is None and not self._manages and _ABOUT_ACCOUNTS.search(url) is not None
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
     ) -> tuple[Any, int, Mapping[str, str]]:
         """Send one request, if it is for the bound account."""
-        return self._shared.request(method, url, self._check(url, headers), post_data)
+        checked = self._check(url, headers)
+        return _without_frames(lambda: self._shared.request(method, url, self._with_key(checked), post_data))
 
     def request_stream(
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
     ) -> tuple[Any, int, Mapping[str, str]]:
         """Send one request, if it is for the bound account."""
-        return self._shared.request_stream(method, url, self._check(url, headers), post_data)
+        checked = self._check(url, headers)
+        return _without_frames(lambda: self._shared.request_stream(method, url, self._with_key(checked), post_data))
+
+    def _with_key(self, checked: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in checked.items() if name.lower() != "authorization"}
+        return {**kept, "Authorization": f"Bearer {self._bound.api_key.reveal()}"}
 
     def close(self) -> None:
         """Nothing to close: the pool is shared."""
 
 
+def _without_frames(send: Callable[[], T]) -> T:
+    """Return what ``send`` returns. What it raises comes without the frames below, which hold the key."""
+    try:
+        return send()
+    except Exception as error:
+        failed = error.with_traceback(None)
+        failed.__cause__ = failed.__context__ = None
+    raise failed
+
+
 def make_client(state: State, credentials: Credentials) -> stripe.StripeClient:
     """Return a client that can reach the account of ``credentials`` and no other."""
-    return _client(state, credentials, bases=(f"{state.config.api_base}/",))
+    return _client(state, credentials, bases=(f"{state.config.api_base}/",), manages=False)
 
 
 def make_account_client(state: State, mode: Mode, account_id: str | None) -> stripe.StripeClient:
@@ -181,13 +207,15 @@ def make_account_client(state: State, mode: Mode, account_id: str | None) -> str
 
 
 def make_platform_client(state: State, mode: Mode) -> stripe.StripeClient:
-    """Return a client of the platform's own account, which may also call OAuth.
+    """Return a client of the platform's own account, which may also call OAuth, and make and manage accounts.
+
+    It is for this package's own use, never for a host's: it reaches every tenant's account.
 
     :raises ConfigurationError: if the operator has set no key for ``mode``.
     """
     key = platform_key(state.config, mode)
     bases = (f"{state.config.api_base}/", f"{state.config.connect_base}/")
-    return _client(state, Credentials(key, None, mode), bases=bases)
+    return _client(state, Credentials(key, None, mode), bases=bases, manages=True)
 
 
 def platform_key(config: Config, mode: Mode) -> Secret:
@@ -204,16 +232,16 @@ def platform_key(config: Config, mode: Mode) -> Secret:
     return key
 
 
-def _client(state: State, credentials: Credentials, *, bases: tuple[str, ...]) -> stripe.StripeClient:
+def _client(state: State, credentials: Credentials, *, bases: tuple[str, ...], manages: bool) -> stripe.StripeClient:
     config = state.config
     return stripe.StripeClient(
-        credentials.api_key.reveal(),
+        STAND_IN,
         stripe_account=credentials.account_id,
         stripe_version=config.stripe_version,
         base_addresses={"api": config.api_base, "connect": config.connect_base},
         client_id=config.client_id(credentials.mode),
         max_network_retries=MAX_NETWORK_RETRIES,
-        http_client=_BoundHTTPClient(state.http_client, credentials, bases),
+        http_client=_BoundHTTPClient(state.http_client, credentials, bases, manages=manages),
     )
 
 
@@ -253,10 +281,15 @@ def _translate(error: stripe.StripeError, what: str) -> ValetProStripeError:
         return ValetProStripeError(
             f"{what} failed: Stripe is limiting requests.", code=code, hint="Nothing was done. Try again in a moment."
         )
-    if isinstance(error, (stripe.APIConnectionError, stripe.APIError)):
+    if isinstance(error, (stripe.APIConnectionError, stripe.APIError)) or _is_under_way(error):
         return OutcomeUnknownError(f"{what} did not get an answer from Stripe.", hint="Try again in a moment.")
     reason = scrub(error.user_message or "")
     return ValetProStripeError(f"{what} was refused by Stripe: {reason or code}", code=code)
+
+
+def _is_under_way(error: stripe.StripeError) -> bool:
+    """Tell whether the same call is being answered elsewhere; v1 has no class of its own for that."""
+    return isinstance(error, stripe.IdempotencyError) and error.http_status == 409
 
 
 def scrub(text: str) -> str:
@@ -266,6 +299,9 @@ def scrub(text: str) -> str:
 
 def _code(error: stripe.StripeError) -> str:
     # error.code is None for most classes; the body's own error object has it.
+    if isinstance(error, stripe.IdempotencyError):
+        # v1 has no code for it, and v2 has several.
+        return type(error).__name__
     inner = getattr(error, "error", None)
     return str(getattr(inner, "code", None) or error.code or type(error).__name__)
 
@@ -277,4 +313,10 @@ def _denied(error: stripe.StripeError, code: str, what: str) -> ValetProStripeEr
             f"{what} failed: the platform no longer has access to this Stripe account. An admin mends this at {page}",
             settings_url=page,
         )
-    return MissingPermissionError(f"{what} failed: the API key lacks a permission ({code}).", code=code)
+    message = error.user_message or ""
+    permission, account = _PERMISSION.search(message), _ACCOUNT.search(message)
+    return MissingPermissionError(
+        f"{what} failed: the API key lacks a permission ({permission[0] if permission else code}).",
+        account_id=account[0] if account else None,
+        code=code,
+    )

@@ -6,21 +6,24 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from . import audit, signals
+from . import signals
 from .connections import living_connections, revoke
+from .enums import AccountType
 from .events import Handler
-from .models import StripePaymentMixin, WebhookEvent
-from .onboarding.status import apply_account, fetch_account
+from .models import Connection, StripePaymentMixin, WebhookEvent
+from .onboarding.status import fetch_account, settle
 from .payments.apply import (
     ContradictionError,
     apply_charge,
     apply_failed_session,
     apply_intent,
+    apply_refund,
     apply_session,
 )
 from .payments.find import find_for_object
 from .state import get_state
 from .webhooks.inbox import Fetcher
+from .webhooks.verify import TENANTS_OWN
 
 
 def _on_payment(event: WebhookEvent, apply: Callable[[StripePaymentMixin, Mapping[str, Any]], bool]) -> None:
@@ -29,6 +32,9 @@ def _on_payment(event: WebhookEvent, apply: Callable[[StripePaymentMixin, Mappin
     owner = None if event.account_id is None else event.tenant_id
     payment = find_for_object(state, owner, event.account_id, event.mode, event.object)
     if payment is None or (event.account_id is not None and owner is None):
+        return
+    if event.scope.startswith(TENANTS_OWN) and not _is_by_key(payment):
+        # Its tenant can sign what it likes. What the platform is party to, only Stripe's events to it may change.
         return
     try:
         changed = apply(payment, event.object)
@@ -39,6 +45,12 @@ def _on_payment(event: WebhookEvent, apply: Callable[[StripePaymentMixin, Mappin
         tenant = getattr(payment, state.models.payment_tenant)
         tenant = state.session.get(state.models.Tenant, tenant)
         event.facts.append(partial(state.tell, signals.payment_updated, tenant=tenant, payment=payment))
+
+
+def _is_by_key(payment: StripePaymentMixin) -> bool:
+    state = get_state()
+    connection = state.session.get_one(state.models.Connection, payment.connection_id)
+    return connection.account_type is AccountType.RAW_KEYS
 
 
 def mark_session(event: WebhookEvent) -> None:
@@ -61,18 +73,40 @@ def mark_charge(event: WebhookEvent) -> None:
     _on_payment(event, apply_charge)
 
 
+def mark_refund(event: WebhookEvent) -> None:
+    """Bring a refund to what Stripe says about it, and its payment to how much was given back."""
+    state = get_state()
+
+    def apply(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> bool:
+        before = payment.amount_refunded, payment.status
+        changed = apply_refund(payment, refund)
+        if changed is not None:
+            tenant = state.session.get(state.models.Tenant, changed.tenant_id)
+            event.facts.append(partial(state.tell, signals.refund_updated, tenant=tenant, refund=changed))
+        return before != (payment.amount_refunded, payment.status)
+
+    _on_payment(event, apply)
+
+
 def refresh_account(event: WebhookEvent) -> None:
     """Bring the connections of an account to what Stripe answered about it."""
     state = get_state()
     if event.fetched is None or event.account_id is None:
         return
-    for connection in living_connections(state, event.account_id, event.mode):
-        if apply_account(connection, event.fetched, event.fetched_at):
-            audit.record(
-                state, tenant_id=connection.tenant_id, connection=connection, actor="stripe", action="became_ready"
-            )
+    for connection in _connected(event):
+        if settle(state, connection, event.fetched, event.fetched_at):
             tenant = state.session.get(state.models.Tenant, connection.tenant_id)
             event.facts.append(partial(state.tell, signals.tenant_connected, tenant=tenant, connection=connection))
+
+
+def _connected(event: WebhookEvent) -> list[Connection]:
+    """Return the living connections to an event's account that its endpoint may speak about.
+
+    Those by a tenant's own key are told by that tenant's own endpoint, and all others by the platform's.
+    """
+    by_key = event.scope.startswith(TENANTS_OWN)
+    found = living_connections(get_state(), str(event.account_id), event.mode)
+    return [connection for connection in found if (connection.account_type is AccountType.RAW_KEYS) is by_key]
 
 
 def revoke_account(event: WebhookEvent) -> None:
@@ -85,13 +119,18 @@ def revoke_account(event: WebhookEvent) -> None:
     ours, created = state.config.client_id(event.mode), event.payload.get("created")
     if event.account_id is None or ours is None or event.object.get("id") != ours or not isinstance(created, int):
         return
-    older = [
-        connection
-        for connection in living_connections(state, event.account_id, event.mode)
-        if connection.connected_at and int(connection.connected_at.timestamp()) <= created
-    ]
-    ended = revoke(state, older)
-    for connection in ended:
+    _revoke(event, [c for c in _connected(event) if int((c.connected_at or c.created_at).timestamp()) <= created])
+
+
+def close_account(event: WebhookEvent) -> None:
+    """End the connections of an account that was closed: our access went with it, for good ("Close an account")."""
+    if event.account_id is not None:
+        _revoke(event, [c for c in _connected(event) if c.accounts_api is not None])
+
+
+def _revoke(event: WebhookEvent, connections: list[Connection]) -> None:
+    state = get_state()
+    for connection in revoke(state, connections):
         tenant = state.session.get(state.models.Tenant, connection.tenant_id)
         event.facts.append(partial(state.tell, signals.tenant_disconnected, tenant=tenant, connection=connection))
 
@@ -105,9 +144,20 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "payment_intent.succeeded": mark_intent,
     "charge.succeeded": mark_charge,
     "charge.refunded": mark_charge,
+    "refund.created": mark_refund,
+    "refund.updated": mark_refund,
+    "refund.failed": mark_refund,
+    # Deprecated at Stripe, and all that an endpoint of an older API version may get.
+    "charge.refund.updated": mark_refund,
     "account.updated": refresh_account,
     "account.application.deauthorized": revoke_account,
+    "v2.core.account[requirements].updated": refresh_account,
+    "v2.core.account[configuration.merchant].capability_status_updated": refresh_account,
+    "v2.core.account[identity].updated": refresh_account,
+    "v2.core.account.closed": close_account,
 }
 
-#: What to ask Stripe before the event is taken in, where its body may be older than what we know.
-FETCHERS: Final[Mapping[str, Fetcher]] = {"account.updated": fetch_account}
+#: What to ask Stripe before the event is taken in, where its body may be older than what we know, or says nothing.
+FETCHERS: Final[Mapping[str, Fetcher]] = {
+    event_type: fetch_account for event_type, handler in HANDLERS.items() if handler is refresh_account
+}

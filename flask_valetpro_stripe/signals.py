@@ -18,7 +18,7 @@ tenant_disconnected = _signals.signal("tenant_disconnected")
 payment_created = _signals.signal("payment_created")
 #: A payment changed by what Stripe told us (``tenant``, ``payment``).
 payment_updated = _signals.signal("payment_updated")
-#: A refund changed (``tenant``, ``refund``). Not sent yet.
+#: A refund changed (``tenant``, ``refund``).
 refund_updated = _signals.signal("refund_updated")
 #: A genuine event was handled for the first time (``event``).
 webhook_received = _signals.signal("webhook_received")
@@ -26,7 +26,7 @@ webhook_received = _signals.signal("webhook_received")
 webhook_parked = _signals.signal("webhook_parked")
 #: A handler raised; Stripe will deliver the event again (``event_id``, ``type``, ``error``).
 webhook_failed = _signals.signal("webhook_failed")
-#: A tenant's credentials were exchanged for newer ones (``tenant``, ``connection``). Not sent yet.
+#: A tenant's credentials were exchanged for newer ones (``tenant``, ``connection``).
 secret_rotated = _signals.signal("secret_rotated")
 #: A payout to a tenant's bank failed (``tenant``, ``event``). Not sent yet.
 payout_failed = _signals.signal("payout_failed")

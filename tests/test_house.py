@@ -32,8 +32,8 @@ LOCKS = sorted((PROJECT / "requirements").glob("*.txt"))
 FLOORS = {
     "words": ["errors", "enums", "signals", "money"],
     "edges": ["config", "models", "crypto", "secrets"],
-    "centre": ["state", "gateway", "credentials", "context", "events"],
-    "shared features": ["audit", "connections"],
+    "centre": ["state", "gateway", "custody", "credentials", "context", "events"],
+    "shared features": ["audit", "endpoints", "connections", "rekey", "neutralize"],
     "features": ["payments", "onboarding", "insights"],
     # An event of the platform's own account is the tenant's whose payment it is about, so the inbox looks at payments.
     "inbox": ["webhooks"],

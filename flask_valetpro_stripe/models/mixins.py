@@ -104,7 +104,7 @@ class StripePaymentMixin:
     stripe_payment_intent_id: Mapped[str | None] = mapped_column(sa.String(255), index=True)
     stripe_charge_id: Mapped[str | None] = mapped_column(sa.String(255), index=True)
     receipt_url: Mapped[str | None] = mapped_column(sa.Text)
-    #: Minor units, as Stripe's charge says it.
+    #: Minor units that were given back, or are on their way; a refund that fails later lowers it again.
     amount_refunded: Mapped[int] = mapped_column(sa.BigInteger, default=0, server_default="0")
     #: Minor units that the platform keeps of it.
     application_fee_amount: Mapped[int | None] = mapped_column(sa.BigInteger)

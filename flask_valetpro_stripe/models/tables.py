@@ -77,6 +77,20 @@ class Connection(TenantOwned):
     asked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     #: What Stripe still wants before the account may charge, as a list of Stripe's field names.
     requirements: Mapped[list[str] | None] = mapped_column(sa.JSON)
+    #: When Stripe stops the account's charges or payouts unless it gets them.
+    requirements_due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    #: ``v1`` or ``v2``: the API by which we made the account. None for an account that was not made by us.
+    accounts_api: Mapped[str | None] = mapped_column(sa.String(2))
+    #: ``pk_…`` of a raw-key tenant: public, for the browser.
+    publishable_key: Mapped[str | None] = mapped_column(sa.String(255))
+    #: What a raw-key tenant's restricted key may not do, by the permissions' names in Stripe's dashboard.
+    missing_permissions: Mapped[list[str] | None] = mapped_column(sa.JSON)
+    #: The unguessable last part of a raw-key tenant's webhook URL.
+    endpoint_token: Mapped[str | None] = mapped_column(sa.String(64))
+    #: ``we_…``, the endpoint at Stripe that we made with the tenant's key. None where the secret was pasted.
+    endpoint_id: Mapped[str | None] = mapped_column(sa.String(255))
+    #: The app's public address when the connection was made. In a copy of the database it is another app's.
+    public_url: Mapped[str | None] = mapped_column(sa.String(255))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     connected_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     #: When it was disconnected or revoked: from then on nothing uses its credentials.
@@ -95,6 +109,7 @@ class Connection(TenantOwned):
                 sqlite_where=current,
             ),
             sa.UniqueConstraint("mode", "claimed_account_id", name="uq_stripe_connection_claim"),
+            sa.Index("uq_stripe_connection_endpoint", "endpoint_token", unique=True),
         )
 
 
@@ -108,13 +123,36 @@ class Secret(TenantOwned):
     #: What it is for: ``secret_key``, ``webhook_secret``.
     purpose: Mapped[str] = mapped_column(sa.String(32))
     version: Mapped[int] = mapped_column()
-    stored: Mapped[str] = mapped_column(sa.Text)
+    #: Where it rests: ``database``, ``aws``, ``gcp``, ``vault``, or the name of the host's own store.
+    store: Mapped[str] = mapped_column(sa.String(32))
+    #: Ciphertext, or reference. None once it is destroyed.
+    stored: Mapped[str | None] = mapped_column(sa.Text)
+    #: Which encryption key made the ciphertext; None for a reference.
+    key_id: Mapped[str | None] = mapped_column(sa.String(16), index=True)
+    #: Keyed, so that it tells two secrets apart and nothing else.
+    fingerprint: Mapped[str] = mapped_column(sa.String(16))
+    #: What a person may see of it: ``sk_live_…4242``.
+    masked: Mapped[str] = mapped_column(sa.String(32))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    #: When another version took its place, or its connection ended. An archived API key is never used.
     archived_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    #: Until when an archived webhook secret still verifies: Stripe signs with the old one for a while.
+    valid_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
-        return (sa.UniqueConstraint("connection_id", "purpose", "version", name="uq_stripe_secret_version"),)
+        present = sa.text("archived_at IS NULL")
+        return (
+            sa.UniqueConstraint("connection_id", "purpose", "version", name="uq_stripe_secret_version"),
+            sa.Index(
+                "uq_stripe_secret_present",
+                "connection_id",
+                "purpose",
+                unique=True,
+                postgresql_where=present,
+                sqlite_where=present,
+            ),
+        )
 
 
 class WebhookEvent(_Hosted):
@@ -219,15 +257,28 @@ class Refund(PaymentOwned):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     connection_id: Mapped[int] = mapped_column(sa.ForeignKey("stripe_connection.id"))
+    #: What made it; None for a refund that was made at Stripe, in its dashboard for example.
+    operation_id: Mapped[str | None] = mapped_column(
+        sa.String(32), sa.ForeignKey("stripe_operation.id", name="fk_stripe_refund_operation")
+    )
+    #: ``re_…``; None until Stripe has answered: what is reserved then.
     stripe_refund_id: Mapped[str | None] = mapped_column(sa.String(255), index=True)
     #: Minor units of :attr:`currency`.
     amount: Mapped[int] = mapped_column(sa.BigInteger)
     currency: Mapped[str] = mapped_column(sa.String(3))
     #: Stripe's word: pending, requires_action, succeeded, failed, canceled.
     status: Mapped[str] = mapped_column(sa.String(32))
+    #: One of Stripe's words, or the host's own text.
     reason: Mapped[str | None] = mapped_column(sa.String(64))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            sa.UniqueConstraint("payment_id", "stripe_refund_id", name="uq_stripe_refund_id"),
+            sa.UniqueConstraint("operation_id", name="uq_stripe_refund_operation"),
+        )
 
 
 class OAuthState(TenantOwned):
@@ -245,14 +296,22 @@ class OAuthState(TenantOwned):
 
 
 class AuditEntry(TenantOwned):
-    """Who did what to a tenant's connection, in the same transaction as the act."""
+    """Who did what to a tenant's connection, in the same transaction as the act. Never changed, never deleted."""
 
     __tablename__ = "stripe_audit_entry"
 
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    #: 1, 2, 3, … for each tenant, without a gap.
+    sequence: Mapped[int] = mapped_column()
+    #: SHA-256 over this entry and the digest of the tenant's entry before it.
+    digest: Mapped[str] = mapped_column(sa.String(64))
     connection_id: Mapped[int | None] = mapped_column(sa.ForeignKey("stripe_connection.id"))
     #: The user's id, or ``stripe`` or ``operator``.
     actor: Mapped[str] = mapped_column(sa.String(255))
     action: Mapped[str] = mapped_column(sa.String(64))
     detail: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
     at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (sa.UniqueConstraint("tenant_id", "sequence", name="uq_stripe_audit_sequence"),)

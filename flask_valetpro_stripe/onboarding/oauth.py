@@ -18,7 +18,6 @@ from ..errors import (
     AccountTakenError,
     ConfigurationError,
     ConnectionRevokedError,
-    MissingPermissionError,
     ModeMismatchError,
     ValetProStripeError,
 )
@@ -26,7 +25,7 @@ from ..gateway import ask_stripe, make_account_client, make_platform_client
 from ..models import Connection, key_of
 from ..models.types import utcnow
 from ..state import State
-from .status import missing_of, name_of
+from .status import fetch_own_account_id, missing_of, name_of
 
 log = logging.getLogger(__name__)
 LIFETIME: Final = timedelta(minutes=10)
@@ -103,7 +102,7 @@ def finish(
             hint="If the account is not connected, press Connect again.",
         )
     # Before the exchange: what fails up to here has changed nothing at Stripe.
-    own_account_id = _own_account_id(state, mode)
+    own_account_id = fetch_own_account_id(state, mode)
     began_at = utcnow()
     account_id = str(_exchange(state, mode, answer["code"])["stripe_user_id"])
     if account_id == own_account_id:
@@ -172,16 +171,6 @@ def _exchange(state: State, mode: Mode, code: str) -> Mapping[str, Any]:
     if not _ACCOUNT_ID.fullmatch(str(answer.get("stripe_user_id"))):
         raise ValetProStripeError("Stripe's answer names no account. Nothing was connected.", code="stripe_answer")
     return answer
-
-
-def _own_account_id(state: State, mode: Mode) -> str | None:
-    """Return the platform's own ``acct_…``, or None if its restricted key may not read it."""
-    client = make_account_client(state, mode, None)
-    try:
-        return str(ask_stripe("Reading the platform's account", client.v1.accounts.retrieve_current).id)
-    except MissingPermissionError:
-        log.warning("the platform's %s key may not read its own account", mode)
-        return None
 
 
 def _read_account(state: State, mode: Mode, account_id: str) -> Mapping[str, Any]:

@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import sqlalchemy as sa
+
 from ..enums import PaymentStatus
-from ..models import StripePaymentMixin, key_of
-from .find import is_text
+from ..models import Refund, StripePaymentMixin, key_of
+from ..state import get_state
+from . import operations
+from .find import OPERATION_METADATA, is_text
+from .refunded import FREED, came_back, given_back
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +28,16 @@ _MAY_FOLLOW: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
     _S.FAILED: frozenset({_S.PENDING, _S.PROCESSING}),
     _S.CANCELED: frozenset({_S.PENDING, _S.FAILED}),
     _S.COMPLETED: _OPEN,
-    _S.PARTIALLY_REFUNDED: _OPEN | {_S.COMPLETED},
-    _S.REFUNDED: _OPEN | {_S.COMPLETED, _S.PARTIALLY_REFUNDED},
+    # These follow from how much was given back, and from nothing else.
+    _S.PARTIALLY_REFUNDED: frozenset(),
+    _S.REFUNDED: frozenset(),
     _S.DISPUTED: frozenset(),
 }
+#: The words of a paid payment that refunds, and their failures, lead to and fro.
+_BY_REFUNDS: Final = frozenset({_S.COMPLETED, _S.PARTIALLY_REFUNDED, _S.REFUNDED})
 _PAID: Final = frozenset(_S) - _OPEN
+#: How far a refund is. It never goes back, and what succeeded may fail 30 days later (Stripe docs, "Refunds").
+_REFUND_RANK: Final = {"requires_action": 0, "pending": 1, "succeeded": 2, "failed": 3, "canceled": 3}
 
 
 class ContradictionError(Exception):
@@ -117,17 +127,100 @@ def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool
     changed = _note(payment, "stripe_charge_id", charge.get("id"))
     changed |= _note(payment, "receipt_url", charge.get("receipt_url"))
     refunded = charge.get("amount_refunded")
-    # An event may be older than what we know, so that what was given back only grows.
-    if isinstance(refunded, int) and refunded > payment.amount_refunded:
-        payment.amount_refunded = refunded
+    if type(refunded) is not int or refunded <= payment.amount_refunded:
+        return changed
+    # The event may be older than what we know: a refund that is in its sum may have failed since.
+    return _apply_refunded(payment, max(payment.amount_refunded, refunded - came_back(payment))) or changed
+
+
+def apply_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund | None:
+    """Apply a Refund of a locked payment to its row, a new one if it was made at Stripe; return the row if it changed.
+
+    What was given back of the payment ends the same in whatever order refunds and charges arrive: the sum of its
+    refunds, or what a charge said, less what has failed, whichever is more.
+
+    :raises ContradictionError: if its amount or currency cannot be the payment's.
+    """
+    status, amount = str(refund.get("status")), refund.get("amount")
+    if status not in _REFUND_RANK or not is_text(refund.get("id")):
+        return None
+    if type(amount) is not int or not 0 < amount <= payment.amount or refund.get("currency") != payment.currency:
+        log.error("Stripe's refund of payment %s does not fit it: it was not applied", key_of(payment))
+        raise ContradictionError("The refund's amount or currency is not the payment's, so the event was not applied.")
+    row = _known_refund(payment, refund) or _reserved_refund(payment, refund) or _foreign_refund(payment, refund)
+    if row.stripe_refund_id is not None and _REFUND_RANK[status] <= _REFUND_RANK[row.status]:
+        return None
+    row.stripe_refund_id, row.status = refund["id"], status
+    known = payment.amount_refunded - (row.amount if status in FREED else 0)
+    _apply_refunded(payment, max(known, given_back(payment)))
+    return row
+
+
+def _known_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund | None:
+    model = get_state().models.Refund
+    return _find_refund(payment, model.stripe_refund_id == refund["id"])
+
+
+def _reserved_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund | None:
+    """Return the row that was reserved for a refund of ours, whose operation is done with this; None for another's."""
+    state = get_state()
+    metadata = refund.get("metadata")
+    operation = metadata.get(OPERATION_METADATA) if isinstance(metadata, Mapping) else None
+    if not is_text(operation):
+        return None
+    model = state.models.Refund
+    row = _find_refund(
+        payment,
+        model.operation_id == operation,
+        model.stripe_refund_id.is_(None),
+        # Metadata can be written by whoever owns the account.
+        model.amount == refund["amount"],
+    )
+    if row is not None:
+        operations.finish(state, state.session.get_one(state.models.Operation, row.operation_id))
+    return row
+
+
+def _find_refund(payment: StripePaymentMixin, *which: sa.ColumnElement[bool]) -> Refund | None:
+    state = get_state()
+    model = state.models.Refund
+    same = sa.select(model).where(model.payment_id == key_of(payment), *which)
+    return state.session.scalar(same.execution_options(populate_existing=True))
+
+
+def _foreign_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund:
+    """Return a new row for a refund that was made at Stripe, in its dashboard for example."""
+    state = get_state()
+    reason: Any = refund.get("reason")
+    row = state.models.Refund(
+        tenant_id=getattr(payment, state.models.payment_tenant),
+        payment_id=key_of(payment),
+        connection_id=payment.connection_id,
+        amount=refund["amount"],
+        currency=payment.currency,
+        status=refund["status"],
+        reason=reason[:64] if is_text(reason) else None,
+    )
+    state.session.add(row)
+    return row
+
+
+def _apply_refunded(payment: StripePaymentMixin, amount: int) -> bool:
+    """Note how much was given back, more or less than before, and the word that follows; return whether it is news."""
+    before = payment.amount_refunded, payment.status
+    payment.amount_refunded = min(amount, payment.amount)
+    if amount:
         # What is given back was paid, even if the event that says so comes later.
         apply_paid(payment)
-        changed = True
+    if payment.status in _BY_REFUNDS:
+        payment.status = _word_for(payment)
+    return before != (payment.amount_refunded, payment.status)
+
+
+def _word_for(payment: StripePaymentMixin) -> PaymentStatus:
     if payment.amount_refunded >= payment.amount:
-        return apply_status(payment, PaymentStatus.REFUNDED) or changed
-    if payment.amount_refunded:
-        return apply_status(payment, PaymentStatus.PARTIALLY_REFUNDED) or changed
-    return changed
+        return _S.REFUNDED
+    return _S.PARTIALLY_REFUNDED if payment.amount_refunded else _S.COMPLETED
 
 
 def apply_paid(payment: StripePaymentMixin) -> bool:

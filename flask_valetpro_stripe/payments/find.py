@@ -108,6 +108,15 @@ def _same_charge(state: State, charge: Mapping[str, Any]) -> list[sa.ColumnEleme
     ]
 
 
+def _same_refund(state: State, refund: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    # Not by its metadata: whoever owns the account can write the ids of another payment into them.
+    model = state.models.Payment
+    return [
+        *_is(model.stripe_charge_id, refund.get("charge")),
+        *_is(model.stripe_payment_intent_id, refund.get("payment_intent")),
+    ]
+
+
 def _same_operation(state: State, object_: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
     """Tie what may arrive before we know its id: an intent before its session, a session before its link's answer."""
     metadata = object_.get("metadata")
@@ -121,6 +130,7 @@ _SAME: Final[Mapping[str, Callable[[State, Mapping[str, Any]], list[sa.ColumnEle
     "checkout.session": _same_session,
     "payment_intent": _same_intent,
     "charge": _same_charge,
+    "refund": _same_refund,
 }
 
 

@@ -27,6 +27,8 @@ KEY_LIFETIME: Final = timedelta(hours=23)
 #: What Stripe refuses before it looks at the key: 401, 403 and 429.
 _BEFORE_EXECUTION: Final = (InvalidKeyError, MissingPermissionError, ConnectionRevokedError)
 _LIMITED: Final = frozenset({"rate_limit", "lock_timeout", "RateLimitError"})
+#: The kind of operation that makes a refund. A payment has any number of them, and one of another kind: its making.
+CREATE_REFUND: Final = "refund.create"
 
 
 def find(state: State, tenant_id: Any, mode: Mode, kind: str, idempotency_key: str) -> Operation | None:
@@ -45,26 +47,38 @@ def find(state: State, tenant_id: Any, mode: Mode, kind: str, idempotency_key: s
 def find_for(state: State, payment: StripePaymentMixin) -> Operation | None:
     """Return the operation that made a payment."""
     model = state.models.Operation
-    return state.session.scalar(sa.select(model).where(model.payment_id == key_of(payment)))
+    return state.session.scalar(
+        sa.select(model).where(model.payment_id == key_of(payment), model.kind != CREATE_REFUND)
+    )
 
 
 def insert(
     state: State, operation: Operation, payment: Any, make_params: Callable[[], dict[str, Any]]
 ) -> Operation | None:
-    """Commit a new operation and its payment with what is pending in the session; None if somebody was first.
-
-    What the host had pending is kept either way: only our two rows are taken back.
+    """Commit a new operation and the payment that it makes, by :func:`begin`.
 
     :param make_params: what the operation keeps, called when the payment has its key.
+    """
+
+    def write() -> None:
+        state.session.add(payment)
+        state.session.flush()
+        operation.payment_id = key_of(payment)
+        operation.params = make_params()
+        state.session.add(operation)
+
+    return begin(state, operation, write)
+
+
+def begin(state: State, operation: Operation, write: Callable[[], None]) -> Operation | None:
+    """Commit what ``write`` writes, a new operation among it; None if somebody was first with its key.
+
+    What was pending in the session is committed either way: only what ``write`` wrote is taken back.
     """
     session, same = state.session, (operation.tenant_id, operation.mode, operation.kind, operation.idempotency_key)
     try:
         with session.begin_nested():
-            session.add(payment)
-            session.flush()
-            operation.payment_id = key_of(payment)
-            operation.params = make_params()
-            session.add(operation)
+            write()
     except IntegrityError:
         if find(state, *same) is None:
             raise
@@ -126,10 +140,15 @@ def _note_refusal(state: State, operation_id: str, attempt: int, error: ValetPro
     call whose answer was lost: the key stays.
     """
     failed: dict[str, Any] = {"state": OperationState.failed, "error": error.code}
-    if not isinstance(error, _BEFORE_EXECUTION) and error.code not in _LIMITED:
+    if is_decision(error):
         _settle(state, operation_id, attempt, failed | _next_attempt(attempt))
     elif _state_of(state, operation_id) is OperationState.new:
         _settle(state, operation_id, attempt, failed)
+
+
+def is_decision(error: ValetProStripeError) -> bool:
+    """Tell whether Stripe looked at the call and refused it, other than for who asks or how often."""
+    return not isinstance(error, _BEFORE_EXECUTION) and error.code not in _LIMITED
 
 
 def _next_attempt(attempt: int) -> dict[str, Any]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from typing import NoReturn
+import re
+from typing import Final, NoReturn
+
+#: What may be shown of the beginning of a secret: its kind, as Stripe prints it.
+_KIND: Final = re.compile(r"(?:sk|rk|pk)_(?:test|live)_|whsec_", re.ASCII)
 
 
 class Secret:
@@ -21,7 +25,8 @@ class Secret:
     @property
     def masked(self) -> str:
         """Return the kind and the last four characters, as a person may see them: ``sk_live_…4242``."""
-        prefix = "_".join(self._value.split("_")[:2]) + "_" if self._value.count("_") >= 2 else ""
+        kind = _KIND.match(self._value)
+        prefix = kind[0] if kind else ""
         # Four of only a few characters would not be a mask.
         shown = self._value[-4:] if len(self._value) >= len(prefix) + 12 else ""
         return f"{prefix}…{shown}"

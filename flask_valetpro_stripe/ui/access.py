@@ -19,6 +19,8 @@ from ..state import State, get_state
 
 log = logging.getLogger(__name__)
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+#: More than any form of ours sends. Werkzeug reads a form of any size, unless it is told a limit.
+_MOST_BYTES: Final = 65_536
 
 
 def is_fragment() -> bool:
@@ -48,8 +50,16 @@ def gate() -> BaseResponse | None:
     if not check(tenant):
         abort(403, "Only an admin of this tenant may manage its payments.")
     if request.method not in _SAFE:
+        _refuse_too_large()
         _check_csrf()
     return None
+
+
+def _refuse_too_large() -> None:
+    # Without a length the body is counted while it is read; with one it is not read at all.
+    request.max_content_length = _MOST_BYTES
+    if (request.content_length or 0) > _MOST_BYTES:
+        abort(413)
 
 
 def _is_signed_in() -> bool:
@@ -109,10 +119,13 @@ def harden(response: Response) -> Response:
 
 
 def _policy(state: State) -> str:
-    # A form's redirect counts as its target, so the Connect button needs Stripe's origin beside our own.
-    stripe_ = urlsplit(state.config.connect_base)
+    # A form's redirects count as its target, every one of a chain: Stripe's own go from connect.stripe.com to others.
+    parts = urlsplit(state.config.connect_base)
+    stripe_ = (
+        "https://*.stripe.com" if (parts.hostname or "").endswith(".stripe.com") else f"{parts.scheme}://{parts.netloc}"
+    )
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-        f"connect-src 'self'; form-action 'self' {stripe_.scheme}://{stripe_.netloc}; "
+        f"connect-src 'self'; form-action 'self' {stripe_}; "
         "base-uri 'none'; frame-ancestors 'none'"
     )

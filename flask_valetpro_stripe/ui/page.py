@@ -12,6 +12,7 @@ from ..connections import missing_for
 from ..credentials import falls_back, find_connection
 from ..enums import AccountType, Mode, OnboardingStatus, PaymentStatus
 from ..models import Connection, WebhookEvent, key_of
+from ..onboarding.presets import PRESETS
 from ..state import State
 
 
@@ -25,7 +26,7 @@ class Card:
     connection: Connection | None
     last_event: WebhookEvent | None
     open_payments: int
-    #: What the operator must set before this mode can work at all.
+    #: What the operator must set before accounts can be connected by Stripe Connect, where that is offered.
     operator_must_set: tuple[str, ...]
     #: What is missing before payments can be taken, for the tenant's admin and the operator.
     missing: tuple[str, ...]
@@ -67,8 +68,12 @@ def _card(state: State, tenant: Any, mode: Mode) -> Card:
 
 
 def _operator_must_set(state: State, mode: Mode) -> tuple[str, ...]:
-    needed = {"SECRET_KEY": state.config.secret_key(mode), "CLIENT_ID": state.config.client_id(mode)}
-    return tuple(f"VALETPRO_STRIPE_{mode.upper()}_{name}" for name, value in needed.items() if value is None)
+    allowed, needed = state.config.allowed_account_types, {}
+    if not allowed.isdisjoint(PRESETS):
+        needed["SECRET_KEY"] = state.config.secret_key(mode) is not None
+    if AccountType.CONNECT_STANDARD in allowed:
+        needed["CLIENT_ID"] = state.config.client_id(mode) is not None
+    return tuple(f"VALETPRO_STRIPE_{mode.upper()}_{name}" for name, is_set in needed.items() if not is_set)
 
 
 def _last_event(state: State, tenant: Any, mode: Mode) -> WebhookEvent | None:

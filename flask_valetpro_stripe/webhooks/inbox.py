@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
-from .. import signals
+from .. import audit, signals
 from ..context import event_context
 from ..enums import EventStatus, Mode
 from ..gateway import scrub
@@ -19,10 +19,12 @@ from ..models import Connection, WebhookEvent
 from ..models.types import utcnow
 from ..state import State
 from .route import Route, route
-from .verify import Endpoint
+from .verify import Endpoint, account_of
 
 log = logging.getLogger(__name__)
 _DIALECT_INSERT: Final[Mapping[str, Callable[..., Any]]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+#: How the types of events begin whose handlers change connections.
+_ABOUT_ACCOUNTS: Final = ("account.", "v2.core.account")
 #: Asks Stripe for the object that an event of one type is about.
 Fetcher = Callable[[State, Connection], Any]
 
@@ -43,6 +45,9 @@ def receive(
     started_at = utcnow()
     fetched = _fetch(state, found, event, fetchers)
     values = _values(endpoint, event, body, found)
+    if found.parked is None and found.tenant_id is not None and event["type"].startswith(_ABOUT_ACCOUNTS):
+        # Its handlers lock the tenant, and the row that is inserted now holds its connection in place: tenants first.
+        audit.lock_tenant(state, found.tenant_id)
     row = _claim(state, values)
     if row is None:
         state.session.rollback()
@@ -71,7 +76,7 @@ def _values(endpoint: Endpoint, event: Mapping[str, Any], body: str, found: Rout
         "event_id": event["id"],
         "type": event["type"],
         "mode": Mode.of(event["livemode"]),
-        "account_id": event.get("account"),
+        "account_id": account_of(endpoint, event),
         "connection_id": found.connection.id if found.connection else None,
         "tenant_id": found.tenant_id,
         # Not yet processed: a handler that commits on its own and then fails must be run again.

@@ -12,8 +12,9 @@ from ..enums import AccountType
 from ..models import Connection
 from ..payments.find import find_for_object
 from ..state import State
-from .verify import Endpoint
+from .verify import Endpoint, account_of, is_thin
 
+_UNKNOWN: Final = "No tenant has this account."
 _ENDED: Final = "The tenant has disconnected this account."
 
 
@@ -33,6 +34,10 @@ def route(state: State, endpoint: Endpoint, event: Mapping[str, Any]) -> Route:
     if event["livemode"] is not endpoint.mode.livemode:
         # A live Connect endpoint gets the test events of its accounts too (Stripe docs, "Connect webhooks").
         return Route(parked="It is of the other mode than its endpoint.")
+    if endpoint.connection_id is not None:
+        return _of_tenant(state, endpoint.connection_id, event)
+    if is_thin(event):
+        return _of_thin(state, endpoint, event)
     account = event.get("account")
     if endpoint.connect and account is None:
         return Route(parked="It names no account, but came by the endpoint for connected accounts.")
@@ -41,6 +46,17 @@ def route(state: State, endpoint: Endpoint, event: Mapping[str, Any]) -> Route:
     if account is None:
         return _of_platform(state, endpoint, event)
     return _of_account(state, endpoint, account, event)
+
+
+def _of_tenant(state: State, connection_id: int, event: Mapping[str, Any]) -> Route:
+    """An event by a tenant's own endpoint is that tenant's, whatever its body says."""
+    connection = state.session.get_one(state.models.Connection, connection_id, populate_existing=True)
+    if connection.ended_at is not None:
+        return Route(connection, connection.tenant_id, parked=_ENDED)
+    if event["type"].startswith("account.application.") or is_thin(event):
+        # Only a platform's endpoint tells of it; a tenant would be signing it for others.
+        return Route(connection, connection.tenant_id, parked="A tenant's own endpoint does not tell of it.")
+    return Route(connection, connection.tenant_id)
 
 
 def _of_platform(state: State, endpoint: Endpoint, event: Mapping[str, Any]) -> Route:
@@ -52,9 +68,38 @@ def _of_platform(state: State, endpoint: Endpoint, event: Mapping[str, Any]) -> 
     return Route(connection, connection.tenant_id)
 
 
+def _of_thin(state: State, endpoint: Endpoint, event: Mapping[str, Any]) -> Route:
+    """An event about an account that we made comes as one of the platform's own (Stripe docs, "Connect webhooks")."""
+    if endpoint.connect:
+        return Route(parked="It is of the platform's own account, but came by the endpoint for connected accounts.")
+    account = account_of(endpoint, event)
+    if account is None:
+        return Route()
+    known = [connection for connection in _known(state, endpoint, account) if connection.accounts_api is not None]
+    if not known:
+        return Route(parked=_UNKNOWN)
+    # Only its tenant ever gets an account that we made, so there is nobody to choose from.
+    first = known[0]
+    return Route(first, first.tenant_id, parked=None if first.ended_at is None else _ENDED)
+
+
 def _of_account(state: State, endpoint: Endpoint, account: str, event: Mapping[str, Any]) -> Route:
+    known = _known(state, endpoint, account)
+    if not known:
+        return Route(parked=_UNKNOWN)
+    owner = known[0] if len({c.tenant_id for c in known}) == 1 else _owner(state, known, event)
+    living = [c for c in known if c.ended_at is None]
+    if owner is not None:
+        return Route(owner, owner.tenant_id, parked=None if owner.ended_at is None else _ENDED)
+    if len({c.tenant_id for c in living}) == 1:
+        return Route(living[0], living[0].tenant_id)
+    return Route(witness=living[0]) if living else Route(parked=_ENDED)
+
+
+def _known(state: State, endpoint: Endpoint, account: str) -> list[Connection]:
+    """Return every connection through the platform to an account, the living first."""
     model = state.models.Connection
-    known = list(
+    return list(
         state.session.scalars(
             sa.select(model)
             .where(
@@ -66,15 +111,6 @@ def _of_account(state: State, endpoint: Endpoint, account: str, event: Mapping[s
             .order_by(model.ended_at.is_not(None), model.is_current.desc(), model.id.desc())
         )
     )
-    if not known:
-        return Route(parked="No tenant has this account.")
-    owner = known[0] if len({c.tenant_id for c in known}) == 1 else _owner(state, known, event)
-    living = [c for c in known if c.ended_at is None]
-    if owner is not None:
-        return Route(owner, owner.tenant_id, parked=None if owner.ended_at is None else _ENDED)
-    if len({c.tenant_id for c in living}) == 1:
-        return Route(living[0], living[0].tenant_id)
-    return Route(witness=living[0]) if living else Route(parked=_ENDED)
 
 
 def _owner(state: State, known: list[Connection], event: Mapping[str, Any]) -> Connection | None:

@@ -7,7 +7,7 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -18,10 +18,16 @@ from ..secrets import Secret
 #: Seconds that a signature may be old, or ahead of our clock (Stripe docs, "Receive Stripe events", replay attacks;
 #: the second bound is ours: the SDK has none).
 TOLERANCE: Final = 300
+#: How the scope of an endpoint in a raw-key tenant's own account begins.
+TENANTS_OWN: Final = "tenant:"
 _MAX_HEADER: Final = 4096
 _MAX_SIGNATURES: Final = 10
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
-_TYPE: Final = re.compile(r"[a-z0-9_.]{1,255}", re.ASCII)
+_TYPE: Final = re.compile(r"(?!v[0-9]\.)[a-z0-9_.]{1,255}", re.ASCII)
+#: Thin events have types of their own: v2.core.account[requirements].updated (Stripe docs, "Event destinations").
+_THIN_TYPE: Final = re.compile(r"(?=.{1,255}$)v[0-9]\.[a-z0-9_.]+(?:\[[a-z0-9_.]+\])?[a-z0-9_.]*", re.ASCII)
+_RELATED_TYPE: Final = re.compile(r"[a-z0-9_.]{1,255}", re.ASCII)
+_V2_ACCOUNT: Final = "v2.core.account"
 _ACCOUNT: Final = re.compile(r"acct_[A-Za-z0-9_-]{1,59}", re.ASCII)
 
 
@@ -34,6 +40,10 @@ class Endpoint:
     #: True: events of connected accounts. Only these may name an ``account``.
     connect: bool
     secrets: tuple[Secret, ...]
+    #: The connection whose own account it stands in, for an endpoint of a raw-key tenant.
+    connection_id: int | None = None
+    #: That account: the only one that its events may name.
+    account_id: str | None = None
 
 
 class RefusedError(Exception):
@@ -59,9 +69,7 @@ def verify(body: bytes, header: str | None, endpoints: Sequence[Endpoint]) -> En
 
     :raises RefusedError: if none did, or the signature is older or newer than :data:`TOLERANCE` seconds.
     """
-    timestamp, signatures = _parse(header)
-    if abs(time.time() - int(timestamp)) > TOLERANCE:
-        raise RefusedError("timestamp")
+    timestamp, signatures = check_header(header)
     signed = timestamp.encode() + b"." + body
     for endpoint in endpoints:
         for secret in endpoint.secrets:
@@ -70,6 +78,42 @@ def verify(body: bytes, header: str | None, endpoints: Sequence[Endpoint]) -> En
             if any(hmac.compare_digest(expected, signature) for signature in signatures):
                 return endpoint
     raise RefusedError("signature")
+
+
+def check_header(header: str | None) -> tuple[str, list[str]]:
+    """Return the timestamp and the signatures of a ``Stripe-Signature`` header that a secret might fit.
+
+    :raises RefusedError: if none can.
+    """
+    timestamp, signatures = _parse(header)
+    if abs(time.time() - int(timestamp)) > TOLERANCE:
+        raise RefusedError("timestamp")
+    return timestamp, signatures
+
+
+def is_thin(event: Mapping[str, Any]) -> bool:
+    """Tell whether it is an event of Stripe's v2 API, which names an object and says nothing about it."""
+    return bool(event["object"] == "v2.core.event")
+
+
+def account_of(endpoint: Endpoint, event: Mapping[str, Any]) -> str | None:
+    """Return the account that an event is about, as far as its endpoint may speak about accounts."""
+    if endpoint.connection_id is not None:
+        # It need not name its account: it is the one that the endpoint stands in.
+        return endpoint.account_id
+    if not is_thin(event):
+        return event.get("account")
+    related = event.get("related_object")
+    return related["id"] if related and related["type"] == _V2_ACCOUNT and not endpoint.connect else None
+
+
+def refuse_foreign(endpoint: Endpoint, event: dict[str, Any]) -> None:
+    """Return if the endpoint may speak about the account that the event names: a tenant signs whatever it likes.
+
+    :raises RefusedError: if a tenant's endpoint names another account than its own.
+    """
+    if endpoint.connection_id is not None and event.get("account") not in (None, endpoint.account_id):
+        raise RefusedError("account")
 
 
 def _parse(header: str | None) -> tuple[str, list[str]]:
@@ -101,12 +145,35 @@ def parse_event(body: bytes) -> dict[str, Any]:
 
 
 def _has_shape(event: dict[str, Any]) -> bool:
+    looks_like = {"event": _is_snapshot, "v2.core.event": _is_thin}.get(str(event.get("object")))
+    return (
+        looks_like is not None
+        and _matches(_ID, event.get("id"))
+        and isinstance(event.get("livemode"), bool)
+        and looks_like(event)
+    )
+
+
+def _is_thin(event: dict[str, Any]) -> bool:
+    related = event.get("related_object")
+    return (
+        _matches(_THIN_TYPE, event.get("type"))
+        and isinstance(event.get("created"), str)
+        # They have no such thing; whoever sends it means something else.
+        and "account" not in event
+        and (related is None or (isinstance(related, dict) and _is_related(related)))
+    )
+
+
+def _is_related(related: dict[str, Any]) -> bool:
+    pattern = _ACCOUNT if related.get("type") == _V2_ACCOUNT else _ID
+    return _matches(_RELATED_TYPE, related.get("type")) and _matches(pattern, related.get("id"))
+
+
+def _is_snapshot(event: dict[str, Any]) -> bool:
     data = event.get("data")
     return (
-        event.get("object") == "event"
-        and _matches(_ID, event.get("id"))
-        and _matches(_TYPE, event.get("type"))
-        and isinstance(event.get("livemode"), bool)
+        _matches(_TYPE, event.get("type"))
         and isinstance(data, dict)
         and isinstance(data.get("object"), dict)
         and (event.get("account") is None or _matches(_ACCOUNT, event["account"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from flask import Blueprint, Response, current_app, request
 from sqlalchemy.exc import DBAPIError
@@ -13,7 +14,7 @@ from ..errors import ValetProStripeError
 from ..handlers import FETCHERS
 from ..state import State, get_state
 from .inbox import HandlerFailedError, receive
-from .verify import Endpoint, RefusedError, parse_event, verify
+from .verify import Endpoint, RefusedError, check_header, parse_event, refuse_foreign, verify
 
 log = logging.getLogger(__name__)
 
@@ -37,31 +38,45 @@ def make_blueprint(state: State) -> Blueprint:
 def platform() -> Response:
     """Take a delivery for the platform's own account, or for any account connected to it."""
     state = get_state()
-    return _take(state, state.platform_endpoints)
+    return _take(state, lambda body, header: verify(body, header, state.platform_endpoints))
 
 
 def tenant(endpoint_token: str) -> Response:
-    """Take a delivery for one tenant's own endpoint. There is none yet, so every token is unknown."""
-    return _take(get_state(), ())
+    """Take a delivery for one tenant's own endpoint, in the tenant's own account."""
+    state = get_state()
+    return _take(state, lambda body, header: _verify_tenants(state, endpoint_token, body, header))
 
 
-def _take(state: State, endpoints: tuple[Endpoint, ...]) -> Response:
+def _verify_tenants(state: State, token: str, body: bytes, header: str | None) -> Endpoint:
+    check_header(header)
+    known = state.tenant_endpoints.find(state, token)
+    try:
+        return verify(body, header, [known] if known else [])
+    except RefusedError:
+        # Another process may have exchanged the secret since.
+        newer = state.tenant_endpoints.find(state, token, again=True) if known else None
+        if newer is None:
+            raise
+        return verify(body, header, [newer])
+
+
+def _take(state: State, verify_: Callable[[bytes, str | None], Endpoint]) -> Response:
     try:
         body = _read(state.config.max_webhook_bytes)
-        endpoint = verify(body, request.headers.get("Stripe-Signature"), endpoints)
+        endpoint = verify_(body, request.headers.get("Stripe-Signature"))
         event = parse_event(body)
+        refuse_foreign(endpoint, event)
+        receive(state, endpoint, event, body.decode(), FETCHERS)
     except RequestEntityTooLarge:
         return _answer(413, "The body is too large.")
     except (RefusedError, ClientDisconnected) as reason:
         log.info("webhook refused: %s", reason)
         return _answer(400, "This is not a signed Stripe event.")
-    try:
-        receive(state, endpoint, event, body.decode(), FETCHERS)
     except HandlerFailedError:
         return _answer(500, "A handler failed. Deliver the event again.")
     except (DBAPIError, PoolTimeoutError, ValetProStripeError) as error:
         state.session.rollback()
-        log.warning("webhook %s cannot be taken now: %s", event["id"], type(error).__name__)
+        log.warning("a webhook cannot be taken now: %s", type(error).__name__)
         return _answer(503, "The event cannot be taken now. Deliver it again.")
     return _answer(200, "Taken.")
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from flask_valetpro_stripe import AccountType, Mode
 from flask_valetpro_stripe.connections import revoke
 from flask_valetpro_stripe.enums import EventStatus
-from tests.browser.stage import HOSTS_LAYOUT, OWN_LAYOUT, Stage, staged
+from tests.browser.looking import DESKTOP, PHONE, assert_accessible, assert_fits, card
+from tests.browser.stage import Stage, staged
 
 pytestmark = pytest.mark.browser
 
-LAYOUTS = {"our layout, htmx 4": OWN_LAYOUT, "a host's layout, htmx 2": HOSTS_LAYOUT}
-PHONE = {"viewport": {"width": 390, "height": 844}}
-DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 HOSTILE = '<img src=x onerror=alert(1)>" hx-get="/x" hx-trigger="load'
 #: All that the operator of the platform sets.
 UNSET = {
@@ -27,32 +23,6 @@ UNSET = {
     for mode in ("TEST", "LIVE")
     for name in ("SECRET_KEY", "CLIENT_ID", "WEBHOOK_SECRETS", "CONNECT_WEBHOOK_SECRETS")
 }
-
-
-@pytest.fixture(scope="module")
-def chromium(browser_type_launch_args: dict[str, Any]) -> Iterator[Browser]:
-    """One browser for the module. Pytest-playwright's own lasts the session, and with it an event loop that other
-    tests of the same process could not run theirs beside."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**browser_type_launch_args)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(params=LAYOUTS.values(), ids=list(LAYOUTS))
-def stage(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[Stage]:
-    with staged(sqlite_url, request.param) as made:
-        yield made
-
-
-@pytest.fixture
-def own_stage(sqlite_url: str) -> Iterator[Stage]:
-    with staged(sqlite_url) as made:
-        yield made
-
-
-def card(page: Page, mode: str = "test") -> Any:
-    return page.locator(f"#vp-card-{mode}")
 
 
 def let_ten_seconds_pass(page: Page) -> None:
@@ -115,20 +85,6 @@ def test_nobody_is_shut_out_by_the_page_in_light_or_dark_on_a_phone_or_a_desk(
     assert own_stage.complaints == []
 
 
-def assert_accessible(page: Page) -> None:
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-
-
-def assert_fits(page: Page) -> None:
-    """Nothing is cut off at the side, and a finger hits every button."""
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    for target in page.locator(".vp button, .vp summary").all():
-        box = target.bounding_box()
-        assert box
-        assert box["height"] >= 44, target.inner_text()
-
-
 def test_a_refusal_is_accessible_too_and_names_what_is_missing(stage: Stage, chromium: Browser) -> None:
     page = stage.open(chromium, color_scheme="dark")
 
@@ -155,7 +111,7 @@ def test_an_unconfigured_platform_says_what_the_operator_must_set(sqlite_url: st
 def test_events_and_badges_arrive_by_themselves_and_leave_the_rest_alone(stage: Stage, chromium: Browser) -> None:
     stage.connect()
     page = stage.open(chromium)
-    card(page).locator("summary").click()
+    card(page).locator("summary", has_text="Disconnect").click()
     expect(card(page)).to_contain_text("No event received yet")
 
     stage.receive("checkout.session.completed")
@@ -220,9 +176,7 @@ def test_a_page_whose_session_ended_asks_to_sign_in(stage: Stage, chromium: Brow
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-def test_connecting_going_live_and_disconnecting_need_no_script(
-    stage: Stage, chromium: Browser, script: bool
-) -> None:
+def test_connecting_going_live_and_disconnecting_need_no_script(stage: Stage, chromium: Browser, script: bool) -> None:
     account = stage.simulator.create_account("Plaza Hotel SAS")
     page = stage.open(chromium, java_script_enabled=script)
 
@@ -238,7 +192,7 @@ def test_connecting_going_live_and_disconnecting_need_no_script(
     page.get_by_role("button", name="Switch to live mode").click()
     expect(page.locator(".vp-mode")).to_have_text("Active mode: LIVE")
 
-    card(page).locator("summary").click()
+    card(page).locator("summary", has_text="Disconnect").click()
     page.get_by_role("button", name="Disconnect the test account").click()
     expect(page.get_by_role("status")).to_have_text("Your Stripe account is disconnected.")
     expect(card(page).locator("[data-status=NOT_CONNECTED]")).to_have_text("Not connected")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def served(database_url: str) -> Iterator[Served]:
             "DEMO": True,
             "SECRET_KEY": "for tests",
             "SQLALCHEMY_DATABASE_URI": database_url,
-            "VALETPRO_STRIPE_ENCRYPTION_KEYS": [base64.b64encode(bytes(32)).decode()],
+            "VALETPRO_STRIPE_ENCRYPTION_KEYS": [base64.b64encode(os.urandom(32)).decode()],
             **simulator.config(),
         }
     )

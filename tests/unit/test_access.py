@@ -20,6 +20,9 @@ STATIC = "valetpro_stripe.static"
 VERBS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 VISITORS = ["nobody", "a member", "another tenant's admin", "an admin without admin_check", "a user of no tenant"]
 HTMX = {"HX-Request": "true"}
+PAGES = {f"{SETTINGS}/", f"{SETTINGS}/history"}
+#: Where Stripe sends the browser back to: these lead on.
+WAYS_BACK = ("/connect/callback", "/onboard/return", "/onboard/refresh")
 
 
 class Scene:
@@ -56,8 +59,7 @@ class Scene:
         with self.host.app.app_context():
             session = self.host.db.session
             return {
-                table.name: session.execute(sa.select(table)).all()
-                for table in self.host.db.metadata.sorted_tables
+                table.name: session.execute(sa.select(table)).all() for table in self.host.db.metadata.sorted_tables
             }
 
 
@@ -93,8 +95,9 @@ def closed_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_there_is_something_to_guard(scene: Scene) -> None:
     paths = {path for path, _ in scene.rules()}
-    expected = {"/", "/status", "/connect", "/connect/callback", "/disconnect", "/mode", "/static/1"}
-    assert {SETTINGS + path for path in expected} <= paths
+    reads = {"/", "/status", "/history", "/static/1", *WAYS_BACK}
+    writes = {"/connect", "/disconnect", "/mode", "/keys", "/keys/rollback", "/keys/destroy", "/onboard", "/dashboard"}
+    assert {SETTINGS + path for path in reads | writes} <= paths
 
 
 @pytest.mark.parametrize("htmx", [False, True], ids=["page", "fragment"])
@@ -131,12 +134,12 @@ def test_nobody_but_the_tenants_admin_gets_in(scene: Scene, visitor: str, htmx: 
 @pytest.mark.parametrize("htmx", [False, True], ids=["page", "fragment"])
 def test_the_admin_gets_in(scene: Scene, htmx: bool) -> None:
     for path, rule in scene.rules():
-        if rule.endpoint == STATIC or "GET" not in (rule.methods or set()) or path.endswith("/callback"):
+        if rule.endpoint == STATIC or "GET" not in (rule.methods or set()) or path.endswith(WAYS_BACK):
             continue
         response = ask(scene, "the admin", "GET", path, htmx=htmx)
         assert response.status_code == 200, path
         assert response.mimetype == "text/html", path
-        assert ("<html" in response.text) is (not htmx and path == f"{SETTINGS}/"), path
+        assert ("<html" in response.text) is (not htmx and path in PAGES), path
 
 
 def test_an_admin_of_another_tenant_sees_only_that_tenants(scene: Scene) -> None:
@@ -175,6 +178,8 @@ ANSWERS = [
     ("the admin", "GET", "/status", 200),
     ("the admin", "POST", "/mode", 303),
     ("the admin", "GET", "/connect/callback?state=x", 422),
+    ("the admin", "GET", "/history", 200),
+    ("the admin", "POST", "/keys", 422),
     ("a member", "GET", "/", 403),
     ("nobody", "GET", "/", 302),
 ]
@@ -245,7 +250,7 @@ def test_a_write_without_a_good_token_changes_nothing(host: Host, simulator: Sim
     admin = host.client_as(host.make_user(tenant))
     good, other = host.csrf_token(admin), host.csrf_token(host.client_as(host.make_user(tenant)))
     requests_before = len(simulator.requests)
-    assert set(writes(host)) >= {f"{SETTINGS}/connect", f"{SETTINGS}/disconnect", f"{SETTINGS}/mode"}
+    assert set(writes(host)) >= {f"{SETTINGS}/{path}" for path in ("connect", "disconnect", "mode", "keys", "onboard")}
 
     for path in writes(host):
         for token in (None, "", "x", other, good[:-1], good + "x"):

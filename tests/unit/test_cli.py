@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from click.testing import Result
 
 from flask_valetpro_stripe import AccountType, Mode, OnboardingStatus
@@ -45,7 +47,16 @@ def statuses(host: Host, tenant: Any) -> dict[str, str]:
 
 def test_the_commands_are_listed_with_what_they_do(host: Host) -> None:
     shown = run(host, "--help").output
-    for command in ("tenants", "platform-managed", "disconnect", "doctor", "sandbox"):
+    for command in (
+        "tenants",
+        "platform-managed",
+        "disconnect",
+        "doctor",
+        "sandbox",
+        "audit-verify",
+        "neutralize",
+        "moved",
+    ):
         assert f"  {command} " in shown
 
 
@@ -216,9 +227,7 @@ def test_an_account_that_left_at_stripe_can_be_disconnected(host: Host, simulato
 
 def test_a_wrong_client_id_is_not_taken_for_a_success(sqlite_url: str, simulator: Simulator) -> None:
     """Stripe answers it with the same word as an account that is not connected: invalid_client."""
-    with make_host(
-        sqlite_url, simulator=simulator, config={"VALETPRO_STRIPE_TEST_CLIENT_ID": "ca_anothers"}
-    ) as host:
+    with make_host(sqlite_url, simulator=simulator, config={"VALETPRO_STRIPE_TEST_CLIENT_ID": "ca_anothers"}) as host:
         tenant, account = connected(host, simulator)
 
         result = run(host, "disconnect", tenant.id)
@@ -227,3 +236,83 @@ def test_a_wrong_client_id_is_not_taken_for_a_success(sqlite_url: str, simulator
         assert result.output.startswith("Error: Stripe does not take VALETPRO_STRIPE_TEST_CLIENT_ID for this")
         assert simulator.is_connected(account)
         assert statuses(host, tenant)["test"] == OnboardingStatus.CONNECTED
+
+
+def worked_with(host: Host) -> tuple[Any, Any]:
+    """Return two tenants that were connected, the first of them twice."""
+    plaza, seaside = host.make_tenant("Plaza"), host.make_tenant("Seaside")
+    for tenant, account in ((plaza, "acct_1"), (seaside, "acct_2"), (plaza, "acct_3")):
+        host.connect(tenant, account)
+    return plaza, seaside
+
+
+def tamper(host: Host, statement: str) -> None:
+    with host.app.app_context(), host.db.engine.begin() as connection:
+        connection.execute(sa.text(statement))
+
+
+def test_chains_that_nobody_touched_are_counted(host: Host) -> None:
+    assert run(host, "audit-verify").output == "0 entries of 0 tenants are unchanged.\n"
+    worked_with(host)
+
+    result = run(host, "audit-verify")
+
+    assert (result.exit_code, result.output) == (0, "3 entries of 2 tenants are unchanged.\n")
+
+
+def test_the_first_bad_entry_of_each_tenant_is_named(host: Host) -> None:
+    plaza, seaside = worked_with(host)
+    tamper(host, "UPDATE stripe_audit_entry SET actor = 'nobody'")
+
+    result = run(host, "audit-verify")
+
+    assert (result.exit_code, result.output.splitlines()) == (
+        1,
+        [
+            f"- Tenant {plaza.id}: entry 1 (row 1) was changed, or made to follow another.",
+            f"- Tenant {seaside.id}: entry 1 (row 2) was changed, or made to follow another.",
+        ],
+    )
+
+
+def test_an_end_that_was_cut_off_shows_against_heads_that_were_kept(host: Host, tmp_path: Path) -> None:
+    plaza, seaside = worked_with(host)
+    heads = run(host, "audit-verify", "--heads")
+    assert heads.exit_code == 0
+    assert [line.split()[:2] for line in heads.output.splitlines()] == [[str(plaza.id), "2"], [str(seaside.id), "1"]]
+    kept = tmp_path / "heads.txt"
+    kept.write_text(heads.output)
+    assert run(host, "audit-verify", "--against", kept).exit_code == 0
+    tamper(host, f"DELETE FROM stripe_audit_entry WHERE tenant_id = {plaza.id} AND sequence = 2")
+
+    assert run(host, "audit-verify").exit_code == 0
+    result = run(host, "audit-verify", "--against", kept)
+
+    assert (result.exit_code, result.output) == (
+        1,
+        f"- Tenant {plaza.id}: the end is missing: the chain went on to entry 2 when its head was kept.\n",
+    )
+
+
+def test_heads_of_chains_that_are_broken_are_not_kept(host: Host) -> None:
+    plaza, seaside = worked_with(host)
+    tamper(host, f"UPDATE stripe_audit_entry SET actor = 'nobody' WHERE tenant_id = {plaza.id}")
+
+    result = run(host, "audit-verify", "--heads")
+
+    assert result.exit_code == 1
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [str(seaside.id)]
+    assert result.stderr.startswith(f"- Tenant {plaza.id}: entry 1 (row 1) was changed")
+
+
+@pytest.mark.parametrize("text", ["nonsense", "1 2", "1 two abc"])
+def test_a_file_that_holds_no_heads_is_refused(host: Host, tmp_path: Path, text: str) -> None:
+    kept = tmp_path / "heads.txt"
+    kept.write_text(text)
+
+    result = run(host, "audit-verify", "--against", kept)
+
+    assert (result.exit_code, result.output) == (
+        1,
+        "Error: The file for --against holds something else than --heads prints.\n",
+    )

@@ -24,6 +24,7 @@ from flask_valetpro_stripe import (
 )
 from flask_valetpro_stripe.connections import disconnect
 from flask_valetpro_stripe.errors import ConfigurationError, NotConnectedError, NoTenantError
+from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host, make_host
 
 
@@ -323,7 +324,7 @@ def test_a_client_is_the_tenants_own(host: Host, simulator: Any) -> None:
     assert (request.api_key, request.stripe_account) == (simulator.platform.test_secret_key, account.id)
 
 
-def test_an_app_shows_its_own_stripe_and_no_other_apps(host: Host, tmp_path: Any, clients_made: list[str]) -> None:
+def test_an_app_shows_its_own_stripe_and_no_other_apps(host: Host, tmp_path: Any, simulator: Simulator) -> None:
     host.connect(host.make_tenant("Plaza"), "acct_plaza")
     other = host.add_app(
         f"sqlite:///{tmp_path}/other.sqlite3", config={"VALETPRO_STRIPE_TEST_SECRET_KEY": "sk_test_other"}
@@ -346,13 +347,18 @@ def test_an_app_shows_its_own_stripe_and_no_other_apps(host: Host, tmp_path: Any
             )
         )
         host.db.session.commit()
-        with tenant_context(row):
-            _ = current_stripe.client
+        with tenant_context(row), pytest.raises(stripe.AuthenticationError):
+            current_stripe.client.v1.balance.retrieve()
     with host.app.app_context(), tenant_context(host.tenant(1)):
         assert current_tenant.name == "Plaza"
         assert current_stripe.account_id == "acct_plaza"
-        _ = current_stripe.client
-    assert clients_made == ["sk_test_other", host.simulator.platform.test_secret_key]  # type: ignore[union-attr]
+        with pytest.raises(stripe.PermissionError):
+            current_stripe.client.v1.balance.retrieve()
+    asked = [(request.headers["Authorization"], request.stripe_account) for request in simulator.requests]
+    assert asked == [
+        ("Bearer sk_test_other", "acct_other"),
+        (f"Bearer {simulator.platform.test_secret_key}", "acct_plaza"),
+    ]
 
 
 def test_an_app_without_the_extension_has_no_stripe(host: Host) -> None:

@@ -104,20 +104,27 @@ def test_a_connection_without_its_account_is_never_taken_for_the_platform(host: 
     assert simulator.requests == []
 
 
-@pytest.mark.parametrize(
-    "kind", [AccountType.RAW_KEYS, AccountType.CONNECT_EXPRESS, AccountType.CONNECT_CUSTOM]
-)
-def test_types_that_this_version_cannot_use_are_refused(host: Host, simulator: Simulator, kind: AccountType) -> None:
+def test_a_raw_key_connection_without_a_key_never_takes_another(host: Host, simulator: Simulator) -> None:
     tenant = host.make_tenant()
-    host.connect(tenant, account_of(simulator), account_type=kind)
+    host.connect(tenant, account_of(simulator), account_type=AccountType.RAW_KEYS)
     with (
         host.app.app_context(),
         tenant_context(host.tenant(tenant.id)),
-        pytest.raises(NotConnectedError, match=f"of type {kind} cannot be used in this version") as refused,
+        pytest.raises(NotConnectedError, match="There is no Stripe API key in test mode") as refused,
     ):
         _ = current_stripe.client
     assert refused.value.settings_url == PAGE
     assert simulator.requests == []
+
+
+@pytest.mark.parametrize("kind", [AccountType.CONNECT_EXPRESS, AccountType.CONNECT_CUSTOM])
+def test_accounts_that_we_made_are_acted_on_with_the_platforms_key(
+    host: Host, simulator: Simulator, kind: AccountType
+) -> None:
+    tenant, account = host.make_tenant(), account_of(simulator)
+    host.connect(tenant, account, account_type=kind)
+
+    assert asked_as(host, tenant) == (simulator.platform.test_secret_key, account)
 
 
 # -- not ready, and never in silence on the platform

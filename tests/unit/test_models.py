@@ -33,10 +33,14 @@ COLUMNS = {
         stripe_object stripe_payment_intent_id stripe_payment_link_id stripe_payment_link_url tenant_id updated_at
     """,
     "stripe_connection": """
-        account_id account_name account_type asked_at claimed_account_id connected_at created_at ended_at id is_current
-        mode requirements status tenant_id
+        account_id account_name account_type accounts_api asked_at claimed_account_id connected_at created_at ended_at
+        endpoint_id endpoint_token id is_current missing_permissions mode public_url publishable_key requirements
+        requirements_due_at status tenant_id
     """,
-    "stripe_secret": "archived_at connection_id created_at id purpose stored tenant_id version",
+    "stripe_secret": """
+        archived_at connection_id created_at fingerprint id key_id masked purpose store stored tenant_id valid_until
+        version
+    """,
     "stripe_webhook_event": """
         account_id attempts body connection_id error event_id id mode processed_at received_at scope status tenant_id
         type
@@ -46,10 +50,11 @@ COLUMNS = {
         tenant_id
     """,
     "stripe_refund": """
-        amount connection_id created_at currency id payment_id reason status stripe_refund_id tenant_id updated_at
+        amount connection_id created_at currency id operation_id payment_id reason status stripe_refund_id tenant_id
+        updated_at
     """,
     "stripe_oauth_state": "expires_at id mode session_hash state_hash tenant_id user_id",
-    "stripe_audit_entry": "action actor at connection_id detail id tenant_id",
+    "stripe_audit_entry": "action actor at connection_id detail digest id sequence tenant_id",
 }
 
 
@@ -134,9 +139,7 @@ def test_a_naive_time_is_refused_because_nobody_knows_what_it_means() -> None:
 def test_words_are_stored_as_the_contract_spells_them(host: Host) -> None:
     host.connect(host.make_tenant(), "acct_plaza", Mode.live)
     with host.app.app_context():
-        row = host.db.session.execute(
-            sa.text("SELECT mode, account_type, status FROM stripe_connection")
-        ).one()
+        row = host.db.session.execute(sa.text("SELECT mode, account_type, status FROM stripe_connection")).one()
     assert tuple(row) == ("live", "CONNECT_STANDARD", "CONNECTED")
 
 
@@ -208,8 +211,7 @@ def test_an_alias_of_tenant_asks_about_its_own_row(host: Host) -> None:
     other = aliased(host.Tenant)
     with host.app.app_context():
         pairs = host.db.session.execute(
-            sa.select(host.Tenant.stripe_account_id, other.stripe_account_id)
-            .join(other, other.id > host.Tenant.id)
+            sa.select(host.Tenant.stripe_account_id, other.stripe_account_id).join(other, other.id > host.Tenant.id)
         ).all()
     assert [tuple(pair) for pair in pairs] == [("acct_plaza", "acct_seaside")]
 

@@ -110,7 +110,8 @@ def test_equal_secrets_are_equal_and_cannot_be_hashed(secret: Secret) -> None:
     [
         ("sk_test_51canary4242", "sk_test_…4242"),
         ("rk_" + "live_51canary4242", "rk_live_…4242"),
-        ("whsec_canary4242", "…4242"),
+        ("whsec_canaryCanary4242", "whsec_…4242"),
+        ("canaryCanary_canaryCanary_4242", "…4242"),
     ],
 )
 def test_a_person_sees_its_kind_and_four_characters(value: str, shown: str) -> None:

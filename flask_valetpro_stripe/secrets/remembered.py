@@ -1,0 +1,76 @@
+"""A vault's answers, remembered for a minute, and its failures for a few seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from ..errors import SecretUnavailableError
+from . import Secret
+from .store import Label, SecretStore, unavailable
+
+#: Seconds that a secret is served without asking the vault again. Whether it may be used at all is the database's to
+#: say, on each use: only what the vault holds is remembered, never that it is valid.
+REMEMBERED: Final = 60.0
+#: Seconds in which a vault that could not answer is not asked again, so that nobody waits for it twice.
+PAUSE: Final = 5.0
+_MOST: Final = 10_000
+T = TypeVar("T")
+
+
+class RememberingStore:
+    """A vault that is asked at most once a minute for each version of each secret, and not while it is down."""
+
+    def __init__(self, store: SecretStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = store.name
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[Label, str], tuple[float, Secret]] = OrderedDict()
+        self._down_until = 0.0
+
+    def put(self, label: Label, secret: Secret) -> str:
+        """Put a secret into the vault; see :class:`SecretStore`."""
+        return self._asking(lambda: self._store.put(label, secret))
+
+    def get(self, label: Label, stored: str) -> Secret:
+        """Return a secret, from memory if the vault gave it within :data:`REMEMBERED` seconds."""
+        with self._lock:
+            seen, secret = self._known.get((label, stored), (0.0, None))
+        if secret is not None and self._clock() - seen < REMEMBERED:
+            return secret
+        found = self._asking(lambda: self._store.get(label, stored))
+        with self._lock:
+            self._known[label, stored] = (self._clock(), found)
+            self._known.move_to_end((label, stored))
+            if len(self._known) > _MOST:
+                self._known.popitem(last=False)
+        return found
+
+    def read_back(self, label: Label, stored: str) -> Secret:
+        """Return a secret as the vault has it now."""
+        self.forget(label, stored)
+        return self.get(label, stored)
+
+    def delete(self, label: Label, stored: str) -> None:
+        """Destroy a secret in the vault, and forget it here."""
+        self.forget(label, stored)
+        self._asking(lambda: self._store.delete(label, stored))
+
+    def forget(self, label: Label, stored: str) -> None:
+        """Ask the vault the next time."""
+        with self._lock:
+            self._known.pop((label, stored), None)
+
+    def _asking(self, ask: Callable[[], T]) -> T:
+        if self._clock() < self._down_until:
+            raise unavailable(self.name, "it did not answer a moment ago")
+        try:
+            return ask()
+        except SecretUnavailableError as error:
+            if error.code == SecretUnavailableError.default_code:
+                self._down_until = self._clock() + PAUSE
+            raise

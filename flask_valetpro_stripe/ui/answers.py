@@ -1,0 +1,122 @@
+"""What a view of the settings pages answers: the page, the way back to it, or a refusal on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Final
+
+from flask import Response, make_response, redirect, render_template, request, url_for
+from flask_wtf.csrf import generate_csrf
+from werkzeug.wrappers import Response as BaseResponse
+
+from ..context import get_tenant
+from ..enums import Mode
+from ..errors import ValetProStripeError
+from ..state import get_state
+from .access import is_fragment
+from .page import cards_of
+from .ways import ways_of
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the page says after something was done."""
+
+    text: str
+    is_good: bool = True
+
+
+#: The address carries only the word.
+_DONE: Final[Mapping[str, Done]] = {
+    "connected": Done("Your Stripe account is connected."),
+    "pending": Done(
+        "Your Stripe account is connected, but Stripe wants something more before it may take payments.", is_good=False
+    ),
+    "begun": Done(
+        "You are back from Stripe. It wants something more before this account may take payments.", is_good=False
+    ),
+    "declined": Done("You declined at Stripe. Nothing was changed.", is_good=False),
+    "disconnected": Done("Your Stripe account is disconnected."),
+    "mode": Done("The mode is switched."),
+    "keys_saved": Done("Your API keys are saved, and in use."),
+    "keys_rotated": Done("The new API key is in use. The one before it is archived: it is not used any more."),
+    "keys_pending": Done("Your API keys are saved, but this account may not take payments yet.", is_good=False),
+    "key_brought_back": Done("The earlier API key is in use again."),
+    "keys_destroyed": Done("The archived keys are destroyed. Nobody can bring them back."),
+    "not_begun": Done("There was nothing to come back from at Stripe. Nothing was changed.", is_good=False),
+    "revoked": Done("Stripe no longer lets us act for this account.", is_good=False),
+}
+
+
+def show_page(*, error: ValetProStripeError | None = None, code: int = 200, keys_of: Mode | None = None) -> Response:
+    """Return the settings page, or its panel alone for htmx.
+
+    :param keys_of: the mode whose keys form the error is about: it is shown there.
+    """
+    state, tenant = get_state(), get_tenant()
+    cards = cards_of(state, tenant)
+    return render(
+        "_panel.html" if is_fragment() else "settings.html",
+        code=code,
+        tenant=tenant,
+        cards=cards,
+        ways={card.mode: ways_of(state, tenant, card.mode, card.connection) for card in cards},
+        error=error,
+        keys_of=keys_of,
+        done=_DONE.get(request.args.get("done", "")),
+    )
+
+
+def render(template: str, *, code: int = 200, **shown: object) -> Response:
+    """Return one of our templates, with what every page of ours needs."""
+    state = get_state()
+    html = render_template(
+        f"valetpro_stripe/{template}",
+        base_template=state.config.base_template,
+        htmx=state.config.htmx,
+        csrf_token_value=generate_csrf(),
+        **shown,
+    )
+    return make_response(html, code)
+
+
+def go_back(done: str) -> BaseResponse:
+    """Send the browser back to the page, which says what was done."""
+    return go_to(url_for("valetpro_stripe.settings", done=done))
+
+
+def go_to(address: str) -> BaseResponse:
+    """Send the browser somewhere: as a whole page, since a fragment cannot follow to Stripe."""
+    if not is_fragment():
+        return redirect(address, 303)
+    response = make_response("", 200)
+    response.headers["HX-Redirect"] = address
+    return response
+
+
+def refusals_on_the_page(view: Callable[[], BaseResponse]) -> Callable[[], BaseResponse]:
+    """Show an error of ours on the page itself, with 422; nothing was changed."""
+
+    @wraps(view)
+    def guarded() -> BaseResponse:
+        try:
+            return view()
+        except ValetProStripeError as error:
+            get_state().session.rollback()
+            return show_page(error=error, code=422)
+
+    return guarded
+
+
+def asked_mode(*, required: bool = False) -> Mode:
+    """Return the mode that the form or the address names, or the tenant's active one where neither does."""
+    word = (request.form if request.method == "POST" else request.args).get("mode")
+    if word is None and not required:
+        active: Mode = get_tenant().stripe_mode
+        return active
+    try:
+        return Mode(word or "")
+    except ValueError:
+        raise ValetProStripeError("The mode must be 'test' or 'live'.", code="mode") from None

@@ -1,0 +1,599 @@
+"""The webhook endpoint in a hotel's own account: one, ours to touch, and none left over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from flask_valetpro_stripe import endpoints, errors
+from flask_valetpro_stripe.custody import WEBHOOK_SECRET
+from flask_valetpro_stripe.handlers import HANDLERS
+from flask_valetpro_stripe.testing import Simulator
+from tests.connections.admin import change
+from tests.hosts import Host, make_host
+from tests.raw_keys.owner import ENDPOINTS, PASTED, Crash, Owner, Shelf, asked, at_once, ping, put_transport
+
+ADDRESS = re.compile(r"http://app\.test/api/webhooks/stripe/[A-Za-z0-9_-]{43}")
+NO_ENDPOINT = "The key is saved. But without a webhook endpoint no payment would turn paid: "
+
+
+def is_sound(owner: Owner) -> bool:
+    """Tell whether there is one endpoint, and it is the one that we know, at its address, with the secret we have."""
+    connection, (found,) = owner.connection, owner.endpoints()
+    assert found["id"] == connection.endpoint_id
+    assert found["url"].endswith(connection.endpoint_token)
+    private = owner.simulator._ledger.records[found["id"]].private["secrets"][-1][0]
+    assert owner.in_use(WEBHOOK_SECRET) == private
+    return bool(connection.status == "CONNECTED" and connection.requirements is None)
+
+
+def ensure(owner: Owner) -> None:
+    with owner.acting() as (state, _):
+        own = owner.host.db.session.get_one(owner.host.valetpro.models.Connection, owner.connection.id)
+        endpoints.ensure(state, own, actor="the admin")
+
+
+def test_endpoint_is_asked_for_in_these_words(plaza: Owner, simulator: Simulator) -> None:
+    plaza.connect()
+    (made,) = asked(simulator, "POST")
+
+    assert made.api_key == plaza.account.test_secret_key
+    assert made.params == {
+        "url": f"http://app.test{plaza.path()}",
+        "enabled_events": sorted(name for name in HANDLERS if not name.startswith(("account.application.", "v2."))),
+        "api_version": plaza.host.state.config.stripe_version,
+        "description": "Made by flask-valetpro-stripe. Disconnecting there removes it.",
+        "metadata": {
+            "valetpro_app": "http://app.test",
+            "valetpro_tenant": str(plaza.tenant.id),
+            "valetpro_connection": str(plaza.connection.id),
+        },
+    }
+    assert ADDRESS.fullmatch(made.params["url"])
+    assert is_sound(plaza)
+
+
+def test_address_is_the_configured_one_whatever_host_the_admin_used(plaza: Owner) -> None:
+    headers = {"X-Forwarded-Host": "evil.example"}
+    with plaza.host.app.test_request_context(base_url="http://evil.example", headers=headers):
+        plaza.connect()
+
+    assert plaza.endpoints()[0]["url"].startswith("http://app.test/")
+
+
+def test_two_hotels_have_two_addresses(plaza: Owner, seaside: Owner) -> None:
+    plaza.connect()
+    seaside.connect()
+
+    assert plaza.path() != seaside.path()
+    assert is_sound(plaza)
+    assert is_sound(seaside)
+
+
+@pytest.mark.parametrize(
+    ("types", "enabled"),
+    [(["invoice.paid"], True), (["*"], ["*"]), (["*", "invoice.paid"], ["*"]), (["v2.core.account.closed"], False)],
+)
+def test_hosts_own_handlers_are_heard_too(
+    database_url: str, simulator: Simulator, types: list[str], enabled: bool | list[str]
+) -> None:
+    with make_host(database_url, simulator=simulator) as host:
+        for event_type in types:
+            host.valetpro.on(event_type)(lambda event: None)
+        plaza = Owner.of(host, "Plaza")
+        plaza.connect()
+        found = plaza.endpoints()[0]["enabled_events"]
+
+    assert found == enabled if isinstance(enabled, list) else (types[0] in found) is enabled
+
+
+def test_handler_that_came_later_is_heard_once_the_keys_are_saved_again(plaza: Owner) -> None:
+    plaza.connect()
+    plaza.host.valetpro.on("invoice.paid")(lambda event: None)
+    plaza.connect()
+
+    assert "invoice.paid" in plaza.endpoints()[0]["enabled_events"]
+    assert is_sound(plaza)
+
+
+def test_merchants_own_endpoints_are_never_touched(plaza: Owner) -> None:
+    similar = f"http://app.test/api/webhooks/stripe/{'a' * 43}"
+    others = [
+        plaza.add_endpoint(url=similar),
+        plaza.add_endpoint(url="http://app.test/api/webhooks/stripe", metadata={"valetpro_connection": "1"}),
+        plaza.add_endpoint(metadata={"valetpro_app": "http://app.test", "valetpro_tenant": str(plaza.tenant.id)}),
+        plaza.add_endpoint(
+            metadata={
+                "valetpro_app": "http://another.test",
+                "valetpro_tenant": str(plaza.tenant.id),
+                "valetpro_connection": "1",
+            }
+        ),
+        plaza.add_endpoint(
+            metadata={"valetpro_app": "http://app.test", "valetpro_tenant": "999", "valetpro_connection": "1"}
+        ),
+    ]
+    plaza.connect()
+    plaza.stripe().v1.webhook_endpoints.delete(plaza.connection.endpoint_id)
+    plaza.save(plaza.new_key())
+    assert [each["id"] for each in plaza.endpoints()][:-1] == others
+
+    plaza.disconnect()
+    assert [each["id"] for each in plaza.endpoints()] == others
+
+
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account that may have more endpoints than most."""
+    monkeypatch.setattr("flask_valetpro_stripe.testing.simulator.resources.webhooks.MOST", 500)
+
+
+@pytest.mark.usefixtures("roomy")
+def test_left_over_is_found_behind_many_of_the_merchants(plaza: Owner, simulator: Simulator) -> None:
+    simulator.faults.add("POST", ENDPOINTS, "drop_after", times=3)
+    plaza.refused(plaza.account.test_secret_key)
+    others = [plaza.add_endpoint(url=f"https://shop.example/{number}") for number in range(130)]
+    plaza.connect()
+
+    assert [each["id"] for each in plaza.endpoints()] == [*others, plaza.connection.endpoint_id]
+    assert plaza.connection.status == "CONNECTED"
+
+
+def test_full_account_makes_room_with_what_a_crash_left_over(plaza: Owner, simulator: Simulator) -> None:
+    simulator.faults.add("POST", ENDPOINTS, "drop_after", times=3)
+    plaza.refused(plaza.account.test_secret_key)
+    others = [plaza.add_endpoint() for _ in range(15)]
+    plaza.connect()
+
+    assert [each["id"] for each in plaza.endpoints()] == [*others, plaza.connection.endpoint_id]
+
+
+def test_account_full_of_the_merchants_own_waits_for_a_secret(plaza: Owner, seaside: Owner) -> None:
+    others = [plaza.add_endpoint() for _ in range(16)]
+    error = plaza.refused(plaza.account.test_secret_key)
+
+    assert (error.code, str(error)) == (
+        "no_endpoint",
+        f"{NO_ENDPOINT}Making the webhook endpoint was refused by Stripe: You have reached the maximum of 16 test "
+        "webhook endpoints.",
+    )
+    assert [each["id"] for each in plaza.endpoints()] == others
+    assert plaza.connection.status == "PENDING"
+    seaside.connect()
+
+
+def test_full_account_gives_up_the_one_in_use_to_make_it_anew(plaza: Owner) -> None:
+    plaza.connect()
+    for _ in range(15):
+        plaza.add_endpoint()
+    before = plaza.connection.endpoint_id
+    with plaza.acting() as (state, _):
+        own = plaza.host.db.session.get_one(plaza.host.valetpro.models.Connection, plaza.connection.id)
+        endpoints.remake(state, own)
+
+    found = [each["id"] for each in plaza.endpoints()]
+    assert before not in found
+    assert found[-1] == plaza.connection.endpoint_id
+    assert len(found) == 16
+
+
+@pytest.fixture
+def private() -> Simulator:
+    return Simulator(refuse_private_urls=True, public_url="http://localhost:5000")
+
+
+def test_private_address_waits_for_a_secret_and_then_works(database_url: str, private: Simulator) -> None:
+    with make_host(database_url, simulator=private) as host:
+        plaza = Owner.of(host, "Plaza")
+        error = plaza.refused(plaza.account.test_secret_key)
+        waiting = plaza.connection
+
+        assert error.code == "no_endpoint"
+        assert str(error).startswith(
+            f"{NO_ENDPOINT}Making the webhook endpoint was refused by Stripe: Invalid URL: URL"
+        )
+        assert error.hint == (
+            "Mend that and save again, or make an endpoint for the address below and enter its secret."
+        )
+        assert (waiting.status, waiting.requirements, waiting.endpoint_id) == ("PENDING", ["webhook endpoint"], None)
+        assert endpoints.url_of(host.state, waiting) == f"http://localhost:5000{plaza.path()}"
+        with pytest.raises(errors.NotConnectedError, match="webhook endpoint"):
+            plaza.make_payment()
+
+        plaza.save(webhook_secret=PASTED)
+        assert (plaza.connection.status, plaza.connection.requirements) == ("CONNECTED", None)
+        assert plaza.connection.endpoint_token == waiting.endpoint_token
+        assert plaza.deliver(ping(), secret=PASTED).status_code == 200
+        assert plaza.endpoints() == []
+
+
+def test_key_that_may_not_make_endpoints_waits_for_a_secret(plaza: Owner, seaside: Owner) -> None:
+    error = plaza.refused(plaza.new_key("webhook_endpoints"))
+
+    assert str(error) == f"{NO_ENDPOINT}The key lacks 'Webhook Endpoints: Write'."
+    assert (plaza.connection.status, plaza.connection.requirements) == ("PENDING", ["webhook endpoint"])
+    assert plaza.connection.missing_permissions == ["Webhook Endpoints: Write"]
+    seaside.connect()
+
+    plaza.save(webhook_secret=PASTED)
+    assert (plaza.connection.status, plaza.endpoints()) == ("CONNECTED", [])
+    plaza.disconnect()
+    assert plaza.audit[-1] == "disconnected"
+
+
+def test_secret_may_come_with_the_key(plaza: Owner, simulator: Simulator) -> None:
+    plaza.save(plaza.new_key("webhook_endpoints"), webhook_secret=PASTED)
+
+    assert (plaza.connection.status, plaza.in_use(WEBHOOK_SECRET)) == ("CONNECTED", PASTED)
+    assert plaza.connection.endpoint_token
+    assert [each.status for each in asked(simulator, "POST")] == [403]
+
+
+def test_endpoint_made_by_hand_is_left_alone_when_the_key_is_exchanged(plaza: Owner, simulator: Simulator) -> None:
+    plaza.save(plaza.account.test_secret_key, webhook_secret=PASTED)
+    plaza.save(plaza.new_key())
+
+    assert (plaza.in_use(WEBHOOK_SECRET), plaza.connection.endpoint_id) == (PASTED, None)
+    assert plaza.endpoints() == []
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after", "server_error", "rate_limit"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_saving_again_after_a_lost_answer_leaves_exactly_one(
+    plaza: Owner, simulator: Simulator, method: str, fault: str
+) -> None:
+    # The probe of the permission is a POST too, and tells nothing without an answer.
+    simulator.faults.add(method, ENDPOINTS, fault, times=3)
+    error = plaza.refused(plaza.account.test_secret_key)
+    assert error.code == "no_endpoint"
+    assert plaza.connection.status == "PENDING"
+    simulator.faults.clear()
+    plaza.connect()
+
+    assert is_sound(plaza)
+
+
+def test_one_lost_answer_is_asked_for_again_by_itself(plaza: Owner, simulator: Simulator) -> None:
+    simulator.faults.add("POST", ENDPOINTS, "drop_after")
+    plaza.connect()
+
+    assert is_sound(plaza)
+
+
+def test_endpoint_that_was_deleted_in_the_dashboard_is_made_again(plaza: Owner) -> None:
+    plaza.connect()
+    before = plaza.connection
+    plaza.stripe().v1.webhook_endpoints.delete(before.endpoint_id)
+    ensure(plaza)
+
+    assert is_sound(plaza)
+    assert plaza.connection.endpoint_id != before.endpoint_id
+    assert plaza.connection.endpoint_token == before.endpoint_token
+
+
+def test_endpoint_that_was_switched_off_in_the_dashboard_is_switched_on_again(
+    plaza: Owner, simulator: Simulator
+) -> None:
+    plaza.connect()
+    simulator.disable_endpoint(plaza.connection.endpoint_id)
+    plaza.connect()
+
+    assert plaza.endpoints()[0]["status"] == "enabled"
+    assert is_sound(plaza)
+
+
+def test_endpoint_that_is_as_it_should_be_is_not_changed(plaza: Owner, simulator: Simulator) -> None:
+    plaza.connect()
+    simulator.requests.clear()
+    ensure(plaza)
+
+    assert {each.method for each in simulator.requests} == {"GET"}
+
+
+def test_endpoint_whose_secret_is_lost_is_made_again(plaza: Owner) -> None:
+    plaza.connect()
+    before = plaza.connection.endpoint_id
+    change(plaza.host, plaza.secrets(WEBHOOK_SECRET)[0], archived_at=sa.func.now(), stored=None)
+    plaza.connect()
+
+    assert is_sound(plaza)
+    assert plaza.connection.endpoint_id != before
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after", "server_error", "rate_limit"])
+def test_error_other_than_missing_makes_no_second_endpoint(plaza: Owner, simulator: Simulator, fault: str) -> None:
+    plaza.connect()
+    simulator.faults.add("GET", f"{ENDPOINTS}/", fault, times=3)
+    with pytest.raises(errors.ValetProStripeError):
+        ensure(plaza)
+
+    simulator.faults.clear()
+    assert len(asked(simulator, "POST")) == 1
+    assert is_sound(plaza)
+
+
+def test_key_that_may_no_longer_look_makes_no_second_endpoint(plaza: Owner, simulator: Simulator) -> None:
+    plaza.save(plaza.new_key())
+    key = plaza.in_use()
+    simulator._ledger.keys[key].allowed -= {"webhook_endpoints:read", "webhook_endpoints:write"}
+    with pytest.raises(errors.MissingPermissionError):
+        ensure(plaza)
+
+    assert is_sound(plaza)
+    # What works goes on working when the same key is saved again.
+    plaza.save(key)
+    assert is_sound(plaza)
+
+
+def test_disconnecting_removes_the_endpoint_at_stripe(plaza: Owner, seaside: Owner) -> None:
+    plaza.connect()
+    seaside.connect()
+    plaza.disconnect()
+
+    assert plaza.endpoints() == []
+    assert plaza.audit[-1] == "disconnected"
+    assert is_sound(seaside)
+
+
+def test_disconnecting_removes_what_a_crash_left_over(plaza: Owner, simulator: Simulator) -> None:
+    simulator.faults.add("POST", ENDPOINTS, "drop_after", times=3)
+    plaza.refused(plaza.account.test_secret_key)
+    simulator.faults.clear()
+    assert len(plaza.endpoints()) == 1
+    plaza.disconnect()
+
+    assert plaza.endpoints() == []
+
+
+def test_disconnecting_with_a_dead_key_leaves_the_endpoint_and_says_so(plaza: Owner, simulator: Simulator) -> None:
+    key = plaza.new_key()
+    plaza.save(key)
+    simulator.expire_key(key)
+    plaza.disconnect()
+
+    assert len(plaza.endpoints()) == 1
+    assert (plaza.living, plaza.audit[-1]) == ([], "disconnected_endpoint_left")
+
+
+def test_disconnecting_while_stripe_is_away_changes_nothing(plaza: Owner, simulator: Simulator) -> None:
+    plaza.connect()
+    simulator.faults.add("DELETE", ENDPOINTS, "drop_before", times=3)
+    with pytest.raises(errors.OutcomeUnknownError):
+        plaza.disconnect()
+    assert is_sound(plaza)
+
+    simulator.faults.clear()
+    plaza.disconnect()
+    assert (plaza.living, plaza.endpoints()) == ([], [])
+
+
+def test_disconnecting_when_the_dashboard_was_faster_is_no_mistake(plaza: Owner) -> None:
+    plaza.connect()
+    plaza.stripe().v1.webhook_endpoints.delete(plaza.connection.endpoint_id)
+    plaza.disconnect()
+
+    assert (plaza.living, plaza.audit[-1]) == ([], "disconnected")
+
+
+def test_key_that_is_lost_for_good_does_not_keep_a_hotel_connected(shelf_host: Host, shelf: Shelf) -> None:
+    plaza = Owner.of(shelf_host, "Plaza")
+    plaza.connect()
+    change(shelf_host, plaza.secrets()[0], stored=None)
+    plaza.disconnect()
+
+    assert (plaza.living, plaza.audit[-1]) == ([], "disconnected_endpoint_left")
+
+
+@pytest.mark.parametrize("step", ["put", "get"])
+def test_store_that_fails_takes_the_new_endpoint_back(shelf_host: Host, shelf: Shelf, step: str) -> None:
+    plaza, seen = Owner.of(shelf_host, "Plaza"), list[str]()
+
+    def fail_at_the_second(what: str) -> None:
+        seen.append(what)
+        if what == step and seen.count(step) == 2:
+            raise TimeoutError
+
+    shelf.meanwhile = fail_at_the_second
+    # Its first reading is remembered: only what is put is asked for.
+    error = plaza.refused(plaza.account.test_secret_key)
+    shelf.meanwhile = lambda step: None
+
+    assert error.code == "no_endpoint"
+    assert plaza.endpoints() == []
+    assert plaza.connection.status == "PENDING"
+    # What cannot be read back can hardly be taken back: the store is not asked again for some seconds.
+    assert len(shelf.kept) == {"put": 1, "get": 2}[step]
+    forget_the_pause(shelf_host)
+    plaza.connect()
+    assert is_sound(plaza)
+
+
+def forget_the_pause(host: Host) -> None:
+    host.state.stores["shelf"]._down_until = 0.0  # type: ignore[attr-defined]
+
+
+def test_two_clicks_at_once_make_one_connection_and_one_endpoint(plaza: Owner, seaside: Owner) -> None:
+    assert at_once(*[plaza.connect] * 3, seaside.connect) == [plaza.account.test_secret_key] * 3 + [
+        seaside.account.test_secret_key
+    ]
+
+    assert is_sound(plaza)
+    assert is_sound(seaside)
+    assert len(plaza.connections) == 1
+    assert plaza.audit.count("connected") == 1
+    assert plaza.deliver(ping()).status_code == 200
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_another_click_between_any_two_requests_leaves_one_endpoint(plaza: Owner, moment: str) -> None:
+    """The second click runs as a whole at each moment of the first one."""
+    transport, hotels = put_transport(plaza.host), 0
+
+    def run(nth: int) -> bool:
+        owner, requests = Owner.of(plaza.host, f"Hotel {nth}"), 0
+
+        def click(method: str, url: str, body: str = "") -> str:
+            nonlocal requests
+            requests += "webhook_endpoints" in url
+            if requests == nth and "webhook_endpoints" in url:
+                requests += 100
+                owner.connect()
+            return body
+
+        setattr(transport, moment, click)
+        owner.connect()
+        transport.before, transport.after = lambda *_: None, lambda method, url, body: body
+        assert is_sound(owner), nth
+        assert len(owner.connections) == 1
+        return requests >= 100
+
+    while run(hotels + 1):
+        hotels += 1
+    assert hotels >= 2
+
+
+class Die:
+    """Let the process die at the nth of the moments that come by."""
+
+    def __init__(self, nth: int) -> None:
+        self.left = nth
+        self.is_dead = False
+
+    def __call__(self, *_: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.is_dead = True
+            raise Crash
+
+
+def by_request_before(host: Host, shelf: Shelf, die: Callable[..., None]) -> Callable[[], None]:
+    transport = put_transport(host)
+    transport.before = die
+    return lambda: setattr(host.state, "http_client", transport._inner)
+
+
+def by_request_after(host: Host, shelf: Shelf, die: Callable[..., None]) -> Callable[[], None]:
+    transport = put_transport(host)
+    transport.after = lambda method, url, body: die() or body  # type: ignore[func-returns-value]
+    return lambda: setattr(host.state, "http_client", transport._inner)
+
+
+def by_store(host: Host, shelf: Shelf, die: Callable[..., None]) -> Callable[[], None]:
+    shelf.meanwhile = die
+    return lambda: setattr(shelf, "meanwhile", lambda step: None)
+
+
+def by_commit(host: Host, shelf: Shelf, die: Callable[..., None]) -> Callable[[], None]:
+    return _listen(host, "before_commit", die)
+
+
+def by_commit_done(host: Host, shelf: Shelf, die: Callable[..., None]) -> Callable[[], None]:
+    return _listen(host, "after_commit", die)
+
+
+def _listen(host: Host, moment: str, die: Callable[..., None]) -> Callable[[], None]:
+    sa.event.listen(host.db.session, moment, die)
+    return lambda: sa.event.remove(host.db.session, moment, die)
+
+
+MOMENTS = [by_request_before, by_request_after, by_store, by_commit, by_commit_done]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_crash_between_any_two_steps_is_mended_by_saving_again(
+    shelf_host: Host, shelf: Shelf, moment: Callable[..., Callable[[], None]]
+) -> None:
+    """The process dies once at each request, each step of the store and each commit, and nothing cleans up."""
+    nth = 0
+    while True:
+        nth, owner = nth + 1, Owner.of(shelf_host, f"Hotel {nth}")
+        die = Die(nth)
+        stop = moment(shelf_host, shelf, die)
+        try:
+            owner.save(owner.new_key())
+        except Crash:
+            pass
+        finally:
+            stop()
+        owner.connect()
+        assert is_sound(owner), nth
+        assert len(owner.connections) == 1
+        if not die.is_dead:
+            break
+    assert nth > 4
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_crash_while_an_endpoint_is_made_anew_is_mended_by_saving_again(
+    shelf_host: Host, shelf: Shelf, moment: Callable[..., Callable[[], None]]
+) -> None:
+    nth = 0
+    while True:
+        nth, owner = nth + 1, Owner.of(shelf_host, f"Hotel {nth}")
+        owner.connect()
+        die = Die(nth)
+        stop = moment(shelf_host, shelf, die)
+        try:
+            with owner.acting() as (state, _):
+                own = shelf_host.db.session.get_one(shelf_host.valetpro.models.Connection, owner.connection.id)
+                endpoints.remake(state, own)
+        except Crash:
+            pass
+        finally:
+            stop()
+        owner.connect()
+        if die.is_dead:
+            # A newer one that a crash left over is removed when the next one is made.
+            with owner.acting() as (state, _):
+                own = shelf_host.db.session.get_one(shelf_host.valetpro.models.Connection, owner.connection.id)
+                endpoints.remake(state, own)
+        assert is_sound(owner), nth
+        if not die.is_dead:
+            break
+    assert nth > 2
+
+
+def test_database_that_fails_at_the_switch_leaves_no_endpoint_behind(plaza: Owner) -> None:
+    """A real failing transaction: another row with the same version is there already."""
+    with plaza.host.app.app_context():
+        engine = plaza.host.db.engine
+
+    def fail(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO stripe_secret") and len(plaza.endpoints()) == 1:
+            raise sa.exc.OperationalError(statement, None, Exception("the disk is full"))
+
+    sa.event.listen(engine, "before_cursor_execute", fail)
+    with pytest.raises(sa.exc.OperationalError):
+        plaza.connect()
+    sa.event.remove(engine, "before_cursor_execute", fail)
+
+    assert plaza.endpoints() == []
+    plaza.connect()
+    assert is_sound(plaza)
+
+
+def test_payment_turns_paid_by_the_hotels_own_endpoint(plaza: Owner, seaside: Owner, simulator: Simulator) -> None:
+    for owner in (plaza, seaside):
+        owner.connect()
+    mine, theirs = plaza.make_payment(), seaside.make_payment()
+    simulator.pay(mine.stripe_payment_link_url)
+    assert {each.status for each in simulator.deliver_all(plaza.host.app)} == {200}
+
+    with plaza.host.app.app_context():
+        paid, open_ = (plaza.host.db.session.get(plaza.host.Payment, each.id) for each in (mine, theirs))
+        assert (paid.status, open_.status) == ("COMPLETED", "PENDING")
+    assert {event.tenant_id for event in plaza.events} == {plaza.tenant.id}
+    assert seaside.events == []
+
+
+def test_event_of_ours_is_in_the_pinned_version(plaza: Owner, simulator: Simulator) -> None:
+    plaza.connect()
+    payment = plaza.make_payment()
+    simulator.pay(payment.stripe_payment_link_url)
+    versions = {each.event["api_version"] for each in simulator.deliver_all(plaza.host.app)}
+
+    assert versions == {plaza.host.state.config.stripe_version}

@@ -1,0 +1,34 @@
+"""No secret of a tenant or of the platform is in a page, a log, a collected error, an object or the database."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def run(database_url: str, *flags: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.secrets.canary_run", database_url, *flags]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_no_secret_appears_anywhere_whatever_succeeds_or_fails(database_url: str) -> None:
+    found = run(database_url)
+
+    sys.stdout.write(f"{found['counts']}, {found['secrets']} secrets\n")
+    assert found["places"] == []
+    # It looked everywhere.
+    assert set(found["counts"]) == {"page", "log", "sentry", "terminal", "object", "database"}
+    assert found["counts"]["sentry"] > 50
+
+
+def test_the_search_finds_a_secret_that_a_host_leaves_in_a_variable(sqlite_url: str) -> None:
+    places = run(sqlite_url, "--plant")["places"]
+    assert [place for place in places if place.startswith("sentry: sk_test")]
