@@ -20,6 +20,9 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--no-emit-index-url --no-emit-find-links --system-certs --custom-compile-command "make lock"
 
 RUN_PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# What stands on SQLAlchemy runs on both; what is between us and Stripe, a vault or a browser does so once.
+ON_SQLALCHEMY := tests/unit tests/connections tests/payments tests/raw_keys tests/webhooks tests/engines \
+	tests/reconcile tests/story
 NEED_PYTHON = @test -n "$(PYTHON)" || \
 	{ echo "No Python 3.11 or newer was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
 
@@ -35,7 +38,7 @@ demo: $(SAMPLE_READY) $(HTMX) ## Serve the valet desk and the Stripe simulator o
 
 test: parts lint types pytest pytest-old-sqlalchemy ## Run every check and every test, the browser too
 
-parts: ## Look for Chromium and PostgreSQL, and install them where that is allowed
+parts: ## Look for Chromium, PostgreSQL and Redis, and install them where that is allowed
 	$(NEED_PYTHON)
 	@$(PYTHON) tools/system_parts.py
 
@@ -51,7 +54,7 @@ pytest: $(READY) $(HTMX) ## Run the tests only
 
 pytest-old-sqlalchemy: $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready ## Run them on SQLAlchemy 2.0
 	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(BIN)/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s'
-	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(RUN_PYTEST) -m "not browser or story" $(PYTEST)
+	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(RUN_PYTEST) -m "not browser or story" $(or $(PYTEST),$(ON_SQLALCHEMY))
 
 assets: $(HTMX) ## Bring htmx into the package
 

@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import ORMExecuteState, object_session, scoped_session
@@ -17,6 +18,8 @@ from .models import AuditEntry, Connection, key_of
 from .models.types import utcnow
 from .state import State
 
+#: Within which a tenant's entries are counted, where something may not be done too often.
+WINDOW: Final = timedelta(minutes=10)
 #: How many entries are in memory at once while a chain is checked.
 _BATCH = 500
 _APPEND_ONLY = (
@@ -55,6 +58,26 @@ def record(
     state.session.flush()
 
 
+def record_about(state: State, connection: Connection, *, actor: str, action: str, **detail: Any) -> None:
+    """Add an entry about a connection, with its account and mode, as :func:`record` does."""
+    known = {"account_id": connection.account_id, "mode": connection.mode}
+    tenant_id = connection.tenant_id
+    record(state, tenant_id=tenant_id, connection=connection, actor=actor, action=action, **known, **detail)
+
+
+def count_recent(state: State, tenant: Any, *actions: str) -> int:
+    """Return how many entries of these actions a tenant has from the last :data:`WINDOW`.
+
+    Locks the tenant: whoever adds one in the same transaction is counted by the next.
+    """
+    lock_tenant(state, key_of(tenant))
+    model = state.models.AuditEntry
+    recent = sa.select(sa.func.count()).where(
+        model.tenant_id == key_of(tenant), model.action.in_(actions), model.at > utcnow() - WINDOW
+    )
+    return state.session.scalar(recent) or 0
+
+
 def lock_tenant(state: State, tenant_id: Any) -> None:
     """Wait until nobody else changes this tenant's connections or writes its chain, and keep others out until commit.
 
@@ -89,11 +112,16 @@ def digest_of(entry: AuditEntry, previous: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def history(state: State, tenant: Any, limit: int = 50) -> list[AuditEntry]:
-    """Return the newest entries of one tenant, and of no other, newest first."""
+def history(state: State, tenant: Any, *, before: int | None = None, limit: int = 50) -> list[AuditEntry]:
+    """Return the newest entries of one tenant, and of no other, newest first.
+
+    :param before: the sequence of an entry: only older ones are wanted.
+    """
     model = state.models.AuditEntry
-    own = sa.select(model).where(model.tenant_id == key_of(tenant)).order_by(model.sequence.desc()).limit(limit)
-    return list(state.session.scalars(own))
+    own = sa.select(model).where(model.tenant_id == key_of(tenant))
+    if before is not None:
+        own = own.where(model.sequence < before)
+    return list(state.session.scalars(own.order_by(model.sequence.desc()).limit(limit)))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import click
@@ -13,16 +17,30 @@ from flask.cli import AppGroup
 from . import audit, connections, neutralize, rekey
 from .context import tenant_context
 from .doctor import find_problems
-from .enums import Mode
+from .enums import EventStatus, Mode
 from .errors import ValetProStripeError
-from .models import key_of
+from .handlers import FETCHERS
+from .models import WebhookEvent, key_of
+from .models.types import utcnow
+from .secrets.make import chosen_store
 from .state import State, get_state
+from .webhooks import prune, reconcile, replay, worker
 
 stripe_commands = AppGroup("stripe", help="Tenants' Stripe accounts, seen by the operator.")
 
 
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Let an error of ours end the command with its message and its hint."""
+    try:
+        yield
+    except ValetProStripeError as error:
+        raise click.ClickException(f"{error} {error.hint}") from None
+
+
 def _tenant(state: State, wanted: str) -> Any:
     """Return the tenant with the primary key ``wanted``, as a person types it."""
+    _need_tables(state)
     key: Any = sa.inspect(state.models.Tenant).primary_key[0]
     try:
         found = state.session.get(state.models.Tenant, key.type.python_type(wanted))
@@ -35,8 +53,25 @@ def _tenant(state: State, wanted: str) -> Any:
     return found
 
 
+def _need_tables(state: State) -> None:
+    """End the command where it would meet a database that was never upgraded: often it is another than was meant."""
+    table: Any = sa.inspect(state.models.Tenant).local_table
+    connection = state.session.connection()
+    if not sa.inspect(connection).has_table(table.name, schema=table.schema):
+        raise click.ClickException(
+            f"The database {connection.engine.url.render_as_string()} has no table {table.fullname}. Run "
+            "'flask db upgrade', or let the app use the database that you mean."
+        )
+
+
+def _name_of(tenant: Any) -> str:
+    """Return what a list adds for people, where the host's tenants have a name."""
+    name = getattr(tenant, "name", None)
+    return f"  {name}" if isinstance(name, str) else ""
+
+
 @stripe_commands.command("doctor")
-@click.option("--online", is_flag=True, help="Also ask Stripe whether the keys work.")
+@click.option("--online", is_flag=True, help="Also ask Stripe whether the keys work, and the secret stores.")
 def doctor(online: bool) -> None:
     """Name every misconfiguration with its fix. Exits with 1 if there is any."""
     problems = find_problems(get_state(), online=online)
@@ -51,8 +86,9 @@ def doctor(online: bool) -> None:
 def tenants() -> None:
     """List every tenant with its connections."""
     state = get_state()
+    _need_tables(state)
     for tenant in state.session.scalars(sa.select(state.models.Tenant)):
-        click.echo(f"{key_of(tenant)}  active mode: {tenant.stripe_mode}")
+        click.echo(f"{key_of(tenant)}  active mode: {tenant.stripe_mode}{_name_of(tenant)}")
         model = state.models.Connection
         for connection in state.session.scalars(
             sa.select(model).where(model.tenant_id == key_of(tenant), model.is_current).order_by(model.mode.desc())
@@ -68,17 +104,22 @@ def platform_managed(tenant: str, switch: str) -> None:
     """Let TENANT take payments on the platform's own account, or no longer."""
     state = get_state()
     row = _tenant(state, tenant)
-    with tenant_context(row):
-        try:
-            if switch == "on":
-                opened = connections.allow_platform(state, row, actor="operator")
-                modes = ", ".join(connection.mode for connection in opened) or "no further mode"
-                click.echo(f"Tenant {tenant} may use the platform's account in: {modes}.")
-            else:
-                ended = connections.forbid_platform(state, row, actor="operator")
-                click.echo(f"Ended {ended} platform connections of tenant {tenant}.")
-        except ValetProStripeError as error:
-            raise click.ClickException(f"{error} {error.hint}") from None
+    with tenant_context(row), _told_plainly():
+        if switch == "on":
+            opened = connections.allow_platform(state, row, actor="operator")
+            click.echo(_lent(tenant, [str(connection.mode) for connection in opened]))
+        else:
+            ended = connections.forbid_platform(state, row, actor="operator")
+            click.echo(f"Ended {ended} platform connections of tenant {tenant}.")
+
+
+def _lent(tenant: str, modes: list[str]) -> str:
+    if modes:
+        return f"Tenant {tenant} may use the platform's account in: {', '.join(modes)}."
+    return (
+        f"Nothing was changed: in every mode that the platform has a key for, tenant {tenant} has a connection "
+        f"already. 'flask stripe tenants' shows it, 'flask stripe disconnect {tenant}' ends its own."
+    )
 
 
 @stripe_commands.command("disconnect")
@@ -89,10 +130,8 @@ def disconnect(tenant: str, mode: str | None) -> None:
     state = get_state()
     row = _tenant(state, tenant)
     for each in [Mode(mode)] if mode else list(Mode):
-        try:
+        with _told_plainly():
             had = connections.disconnect(state, row, each, actor="operator")
-        except ValetProStripeError as error:
-            raise click.ClickException(f"{error} {error.hint}") from None
         click.echo(f"{each}: {'disconnected' if had else 'was not connected'}.")
 
 
@@ -128,8 +167,9 @@ def neutralize_copy(yes: bool) -> None:
     """Make a copied database unable to act in live mode. Never run it on the original.
 
     Neither Stripe nor a vault is told: what is there belongs to the original. Test mode works on, for raw-key tenants
-    after their admins have saved their test keys again: the webhook endpoints there are the original's. If keys rest
-    in a vault, let this app only read there: its test keys are the original's too.
+    after their admins have saved their test keys again: the webhook endpoints there are the original's. Test keys that
+    this app has no encryption key for are forgotten. If keys rest in a vault, let this app only read there: its test
+    keys are the original's too.
     """
     state = get_state()
     harmful = neutralize.find_harmful(state)
@@ -179,16 +219,38 @@ def moved(yes: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+@stripe_commands.command("reconcile")
+@click.option("--tenant", default=None, help="Only this tenant.")
+@click.option("--mode", type=click.Choice(list(Mode)), default=None, help="Only this mode; both without it.")
+def reconcile_missed(tenant: str | None, mode: str | None) -> None:
+    """Ask Stripe for what may have been missed: events, unanswered calls, open payments, tenants' webhook endpoints.
+
+    Run it every hour, from cron for example; several at once do no harm. Exits with 1 if something is left to do.
+    """
+    state = get_state()
+    chosen = None if tenant is None else key_of(_tenant(state, tenant))
+    with _progress_bar(0) as bar:
+
+        def lengthen(steps: int) -> None:
+            bar.length += steps
+
+        scope = reconcile.Scope(state, FETCHERS, chosen, None if mode is None else Mode(mode))
+        report = reconcile.reconcile(scope, on_found=lengthen, on_done=bar.update)
+    for what, count in report.done.items():
+        click.echo(f"{what}: {count}")
+    for note in report.notes:
+        click.echo(f"- {note}")
+    _end_with(report.problems)
+
+
 @stripe_commands.command("rotate-kek")
 def rotate_kek() -> None:
     """Encrypt all secrets in the database under the newest key of ENCRYPTION_KEYS, while the app runs."""
     state = get_state()
-    try:
+    with _told_plainly():
         with _progress_bar(rekey.count_old(state)) as bar:
             problems = rekey.rotate(state, bar.update)
         newest, *older = rekey.rows_per_key(state).items()
-    except ValetProStripeError as error:
-        raise click.ClickException(f"{error} {error.hint}") from None
     click.echo(f"{newest[0]}: {newest[1]} rows. This is the newest key.")
     for key_id, rows in older:
         advice = (_ROWS_LEFT if rows else _NO_ROWS_LEFT) if key_id else _LOST_ROWS
@@ -212,19 +274,88 @@ def move_secrets(name: str) -> None:
             f"VALETPRO_STRIPE_SECRET_STORE_OPTIONS: {{'others': {{{name!r}: {{…its options…}}}}}}. The 'database' is "
             "there once VALETPRO_STRIPE_ENCRYPTION_KEYS is set, your own store once VALETPRO_STRIPE_SECRET_STORE is."
         )
-    try:
+    with _told_plainly():
         waiting = sum(rows for store, rows in rekey.rows_per_store(state).items() if store != name)
         with _progress_bar(waiting) as bar:
             problems = rekey.move(state, state.stores[name], bar.update)
         counts = rekey.rows_per_store(state)
-    except ValetProStripeError as error:
-        raise click.ClickException(f"{error} {error.hint}") from None
     for store in sorted({*counts, name}):
-        click.echo(f"{store}: {counts.get(store, 0)} rows")
-    if name != (chosen := next(iter(state.stores))):
+        # What stands in a damaged row may be anything, also what a terminal takes for a command.
+        shown = store if store.isidentifier() else ascii(store)
+        click.echo(f"{shown}: {counts.get(store, 0)} rows")
+    if name != (chosen := chosen_store(state.stores).name):
         click.echo(f"New secrets still go to {chosen!r}: set VALETPRO_STRIPE_SECRET_STORE to {name!r} to change that.")
     if not problems and set(counts) - {name}:
         problems = ["Some secrets were added or changed meanwhile. Run this again to move them, too."]
+    _end_with(problems)
+
+
+@stripe_commands.command("worker")
+@click.option("--once", is_flag=True, help="End when nothing is due any more.")
+def work_off(once: bool) -> None:
+    """Handle stored events, and those that failed when it is their time, until SIGTERM or SIGINT ends it.
+
+    Run as many as you like: each event is one worker's at a time.
+    """
+    state, stop = get_state(), threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        # The present event is finished first.
+        signal.signal(name, lambda *_: stop.set())
+    if not once:
+        worker.keep_draining(state, FETCHERS, should_stop=stop.is_set, pause=stop.wait)
+        return
+    with _progress_bar(worker.count_due(state)) as bar:
+        done = worker.drain(state, FETCHERS, on_done=lambda _: bar.update(1), should_stop=stop.is_set)
+    click.echo(", ".join(f"{number} {status}" for status, number in sorted(done.items())) or "Nothing was due.")
+
+
+@stripe_commands.command("replay")
+@click.argument("event_ids", nargs=-1, required=True, metavar="EVENT_ID…")
+@click.option("--force", is_flag=True, help="Also those that were handled: what their handlers did is done again.")
+def replay_events(event_ids: tuple[str, ...], force: bool) -> None:
+    """Handle each EVENT_ID (evt_…, or the number of its row) once more. Exits with 1 if one is not processed then."""
+    state, failed = get_state(), False
+    for wanted in event_ids:
+        try:
+            row = _event(state, wanted)
+            status = replay.replay(state, row, FETCHERS, actor="operator", force=force)
+            reason = f" {row.error}" if row.error else ""
+            click.echo(f"{wanted}: {status}.{reason}")
+            failed |= status is not EventStatus.processed
+        except ValetProStripeError as error:
+            state.session.rollback()
+            click.echo(f"{wanted}: not replayed. {error} {error.hint}".rstrip())
+            failed = True
+    _end_with([], failed=failed)
+
+
+def _event(state: State, wanted: str) -> WebhookEvent:
+    """Return the event with Stripe's id ``wanted``, or with that number: tenants may sign any id, so it may be several.
+
+    :raises ValetProStripeError: if there is none, or not only one.
+    """
+    model = state.models.WebhookEvent
+    is_number = wanted.isascii() and wanted.isdigit() and len(wanted) < 19
+    rows = state.session.scalars(
+        sa.select(model).where(model.id == int(wanted) if is_number else model.event_id == wanted)
+    )
+    found = list(rows)
+    if not found:
+        raise ValetProStripeError("There is no such event. It may have been pruned.")
+    if len(found) > 1:
+        each = "; ".join(f"{row.id} (by {row.scope}, tenant {row.tenant_id})" for row in found)
+        raise ValetProStripeError(f"Several endpoints have an event of this id. Name one by its number: {each}.")
+    return found[0]
+
+
+@stripe_commands.command("prune")
+def prune_old() -> None:
+    """Delete what RETENTION_DAYS let go: bodies of events, old events, archived secrets. Run it daily."""
+    state, now = get_state(), utcnow()
+    with _progress_bar(prune.count_prunable(state, now)) as bar:
+        done, problems = prune.prune(state, now, bar.update)
+    for name in (prune.BODIES, prune.EVENTS, prune.STATES, prune.SECRETS):
+        click.echo(f"{done[name]} {name}")
     _end_with(problems)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from . import audit, custody, endpoints, signals
+from . import audit, custody, endpoints, parked, signals
+from .credentials import find_living
 from .enums import AccountType, Mode, OnboardingStatus
 from .errors import (
     AccountTakenError,
@@ -43,24 +44,19 @@ def open_connection(
 
     :raises AccountTakenError: if the account serves another tenant; nothing is changed, at Stripe neither.
     """
-    audit.lock_tenant(state, key_of(tenant))
-    refuse_taken(state, tenant, mode, account_id)
-    connection = state.models.Connection(
-        tenant_id=key_of(tenant),
-        mode=mode,
-        account_type=account_type,
+    connection = _add(
+        state,
+        tenant,
+        mode,
+        account_type,
         status=OnboardingStatus.PENDING if requirements else OnboardingStatus.CONNECTED,
         account_id=account_id,
         account_name=account_name,
         requirements=requirements or None,
-        is_current=False,
-        public_url=state.config.public_url,
         connected_at=utcnow(),
     )
-    state.session.add(connection)
-    state.session.flush()
     make_current(state, connection)
-    _record(state, connection, actor, "connected")
+    audit.record_about(state, connection, actor=actor, action="connected")
     state.session.commit()
     if connection.status is OnboardingStatus.CONNECTED:
         state.tell(signals.tenant_connected, tenant=tenant, connection=connection)
@@ -84,24 +80,30 @@ def prepare_connection(
 
     :raises AccountTakenError: if the account serves another tenant.
     """
+    pending = OnboardingStatus.PENDING
+    kept: dict[str, Any] = {"status": pending, "account_id": account_id, "accounts_api": accounts_api}
+    connection = _add(state, tenant, mode, account_type, **kept)
+    if not any(c.is_current for c in find_living(state, tenant, mode)):
+        make_current(state, connection)
+    audit.record_about(state, connection, actor=actor, action="prepared")
+    state.session.commit()
+    return connection
+
+
+def _add(state: State, tenant: Any, mode: Mode, account_type: AccountType, **columns: Any) -> Connection:
+    """Return a new connection that is not current, for the app's present address, with the tenant locked."""
     audit.lock_tenant(state, key_of(tenant))
-    refuse_taken(state, tenant, mode, account_id)
+    refuse_taken(state, tenant, mode, columns["account_id"])
     connection = state.models.Connection(
         tenant_id=key_of(tenant),
         mode=mode,
         account_type=account_type,
-        status=OnboardingStatus.PENDING,
-        account_id=account_id,
-        accounts_api=accounts_api,
         is_current=False,
         public_url=state.config.public_url,
+        **columns,
     )
     state.session.add(connection)
     state.session.flush()
-    if not any(c.is_current for c in _living(state, tenant, mode)):
-        make_current(state, connection)
-    _record(state, connection, actor, "prepared")
-    state.session.commit()
     return connection
 
 
@@ -128,6 +130,7 @@ def make_current(state: State, connection: Connection) -> None:
     except IntegrityError:
         state.session.rollback()
         raise _taken() from None
+    parked.release(state, connection)
     state.session.expire(state.session.get_one(state.models.Tenant, connection.tenant_id), ["stripe_connection"])
 
 
@@ -154,7 +157,7 @@ def disconnect(state: State, tenant: Any, mode: Mode, *, actor: str) -> bool:
     be asked about an account, its connections stay as they are, and the error says so. The platform's account is the
     operator's to lend and to take away.
     """
-    own = [c for c in _living(state, tenant, mode) if c.account_type is not AccountType.PLATFORM]
+    own = [c for c in find_living(state, tenant, mode) if c.account_type is not AccountType.PLATFORM]
     by_hand = [c for c in own if not _by_oauth(c)]
     accounts = {str(c.account_id) for c in own if _by_oauth(c)}
     for connection in by_hand:
@@ -212,15 +215,6 @@ def _take_back_revoked(state: State, own: list[Connection]) -> None:
     )
 
 
-def _living(state: State, tenant: Any, mode: Mode) -> list[Connection]:
-    model = state.models.Connection
-    return list(
-        state.session.scalars(
-            sa.select(model).where(model.tenant_id == key_of(tenant), model.mode == mode, model.ended_at.is_(None))
-        )
-    )
-
-
 def _deauthorize(state: State, mode: Mode, account_id: str) -> None:
     client = make_platform_client(state, mode)
     if not state.config.client_id(mode):
@@ -267,16 +261,11 @@ def _end(state: State, connection: Connection, status: OnboardingStatus, *, acto
     # Its keys go with it. Its webhook secret still verifies what Stripe has under way, so that it can be answered.
     custody.archive(state, connection, custody.API_KEY)
     custody.archive(state, connection, custody.WEBHOOK_SECRET, valid_until=utcnow() + endpoints.RETRIES)
-    _record(state, connection, actor, action)
+    audit.record_about(state, connection, actor=actor, action=action)
     # A session that keeps its rows over a commit would show the tenant as connected still.
     tenant = state.session.get_one(state.models.Tenant, connection.tenant_id)
     state.session.expire(tenant, ["stripe_connection"])
     return True
-
-
-def _record(state: State, connection: Connection, actor: str, action: str) -> None:
-    detail = {"account_id": connection.account_id, "mode": connection.mode}
-    audit.record(state, tenant_id=connection.tenant_id, connection=connection, actor=actor, action=action, **detail)
 
 
 def living_connections(state: State, account_id: str, mode: Mode) -> list[Connection]:
@@ -314,13 +303,13 @@ def allow_platform(state: State, tenant: Any, *, actor: str) -> list[Connection]
     modes = [mode for mode in Mode if state.config.secret_key(mode)]
     if not modes:
         raise ConfigurationError("The platform has no key. Set VALETPRO_STRIPE_TEST_SECRET_KEY or …LIVE_SECRET_KEY.")
-    free = [mode for mode in modes if not any(c.is_current for c in _living(state, tenant, mode))]
+    free = [mode for mode in modes if not any(c.is_current for c in find_living(state, tenant, mode))]
     return [open_connection(state, tenant, mode, AccountType.PLATFORM, actor=actor) for mode in free]
 
 
 def forbid_platform(state: State, tenant: Any, *, actor: str) -> int:
     """Withdraw the permission to use the platform's account; return how many connections ended. Commits."""
-    lent = [c for mode in Mode for c in _living(state, tenant, mode) if c.account_type is AccountType.PLATFORM]
+    lent = [c for mode in Mode for c in find_living(state, tenant, mode) if c.account_type is AccountType.PLATFORM]
     status = OnboardingStatus.NOT_CONNECTED
     ended = [c for c in lent if _end(state, c, status, actor=actor, action="platform_forbidden")]
     state.session.commit()
@@ -345,7 +334,7 @@ def switch_mode(state: State, tenant: Any, mode: Mode, *, actor: str) -> None:
 
 def missing_for(state: State, tenant: Any, mode: Mode) -> list[str]:
     """Return what stands between ``tenant`` and payments in ``mode``, as sentences; empty means ready."""
-    current = next((c for c in _living(state, tenant, mode) if c.is_current), None)
+    current = next((c for c in find_living(state, tenant, mode) if c.is_current), None)
     sentences = [] if _stands_alone(state, current) else _missing_of_platform(state, mode, current)
     if current is None:
         sentences.append(f"Connect a Stripe account in {mode} mode.")

@@ -24,8 +24,7 @@ def client_for(state: State, connection: Connection) -> stripe.StripeClient:
     :raises ConfigurationError: if the operator has removed what it needs.
     :raises SecretUnavailableError: if the tenant's key cannot be read now.
     """
-    if connection.ended_at is not None:
-        connection = _later_connection(state, connection)
+    connection = acting_for(state, connection)
     return make_client(state, _CREDENTIALS[connection.account_type](state, connection))
 
 
@@ -48,15 +47,27 @@ def _raw_keys(state: State, connection: Connection) -> Credentials:
     return Credentials(custody.read(state, connection, row), None, connection.mode)
 
 
+def acting_for(state: State, connection: Connection) -> Connection:
+    """Return the connection that acts on a connection's account now: itself, or what came after it.
+
+    :raises ConnectionRevokedError: if it has ended, and its tenant has no later one to the same account.
+    """
+    return connection if connection.ended_at is None else _later_connection(state, connection)
+
+
 def _later_connection(state: State, ended: Connection) -> Connection:
     """Return what the tenant of an ended connection has to the same account since."""
     model = state.models.Connection
+    # The platform's own account has no id here, and neither has one that is being made.
+    is_platforms = model.account_type == AccountType.PLATFORM
+    same_kind = is_platforms if ended.account_type is AccountType.PLATFORM else sa.not_(is_platforms)
     later = state.session.scalar(
         sa.select(model)
         .where(
             model.tenant_id == ended.tenant_id,
             model.mode == ended.mode,
             model.account_id == ended.account_id,
+            same_kind,
             model.ended_at.is_(None),
         )
         .order_by(model.is_current.desc(), model.id.desc())
@@ -80,6 +91,24 @@ def find_connection(state: State, tenant: Any, mode: Mode) -> Connection | None:
         .where(model.tenant_id == key_of(tenant), model.mode == mode, model.is_current)
         .execution_options(populate_existing=True)
     )
+
+
+def find_living(state: State, tenant: Any, mode: Mode) -> list[Connection]:
+    """Return the tenant's connections that have not ended, the current one first, then the newest."""
+    model = state.models.Connection
+    return list(
+        state.session.scalars(
+            sa.select(model)
+            .where(model.tenant_id == key_of(tenant), model.mode == mode, model.ended_at.is_(None))
+            .order_by(model.is_current.desc(), model.id.desc())
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def is_unfinished(connection: Connection) -> bool:
+    """Tell whether a living connection is still being set up: it was never ready, and so never took a payment."""
+    return connection.connected_at is None
 
 
 def require_connection(state: State, tenant: Any) -> Connection:

@@ -40,11 +40,6 @@ class KeyRing:
         #: The id of the key that encrypts.
         self.newest = next(iter(self._ciphers))
 
-    @property
-    def key_ids(self) -> frozenset[str]:
-        """Return the ids of all keys that decrypt."""
-        return frozenset(self._ciphers)
-
     def encrypt(self, secret: Secret, bound_to: bytes) -> str:
         """Return ``secret`` encrypted under the newest key, readable only together with ``bound_to``."""
         nonce = os.urandom(_NONCE_SIZE)
@@ -76,8 +71,9 @@ def key_id_in(blob: str) -> str:
     return _parse(blob)[0]
 
 
-def _parse(blob: str) -> tuple[str, bytes]:
-    match = _BLOB.fullmatch(blob)
+def _parse(blob: object) -> tuple[str, bytes]:
+    # SQLite gives bytes back where somebody put bytes.
+    match = _BLOB.fullmatch(blob) if isinstance(blob, str) else None
     if match is None:
         raise UnreadableError("it is not in our form")
     key_id, text = match.groups()

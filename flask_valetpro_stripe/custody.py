@@ -5,29 +5,30 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from . import models
-from .crypto import key_id_in, key_id_of
+from .crypto import key_id_in
 from .errors import ConfigurationError, SecretUnavailableError, ValetProStripeError
 from .models import Connection
-from .models.types import utcnow
+from .models.types import UTCDateTime, utcnow
 from .secrets import Secret
-from .secrets.store import Label, SecretStore
+from .secrets.make import VAULTS, chosen_store
+from .secrets.store import Label, SecretStore, unreadable
 from .state import State
 
 log = logging.getLogger(__name__)
 API_KEY: Final = "secret_key"
 WEBHOOK_SECRET: Final = "webhook_secret"
-_KEY_ID: Final = re.compile("[0-9a-f]{16}", re.ASCII)
+#: What is left in the row of a secret that is no more.
+EMPTIED: Final[Mapping[str, Any]] = {"stored": None, "key_id": None, "valid_until": None}
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,75 @@ def entrust(state: State, connection: Connection, purpose: str, secret: Secret) 
     versions = [row.version for row in _rows(state, connection, purpose)]
     label = _label(connection, purpose, max(versions, default=0) + 1)
     state.session.commit()
-    store = next(iter(state.stores.values()))
-    entrusted = Entrusted(label, store, store.put(label, secret), fingerprint(state, secret), secret.masked)
+    store, known_by = chosen_store(state.stores), fingerprint(state, secret)
+    return Entrusted(label, store, put_and_read_back(store, label, secret), known_by, secret.masked)
+
+
+@contextmanager
+def entrusted(state: State, connection: Connection, purpose: str, secret: Secret) -> Iterator[Entrusted]:
+    """Give a new version that is entrusted, to be switched to within. Whatever fails there takes it back.
+
+    Ends the present transaction, as :func:`entrust` does; that of the block is rolled back if the block fails.
+
+    :raises SecretUnavailableError: if the store cannot keep it.
+    """
+    new = entrust(state, connection, purpose, secret)
     try:
-        if store.get(label, entrusted.stored) != secret:
-            raise SecretUnavailableError(f"The secret store ({store.name}) gave back something else than was put in.")
-    except SecretUnavailableError:
-        abandon(entrusted)
+        yield new
+    except Exception:
+        abandon(state, new)
         raise
-    return entrusted
 
 
-def abandon(entrusted: Entrusted) -> None:
-    """Take back what was entrusted and is not wanted after all, as far as the store can be reached."""
+def abandon(state: State, entrusted: Entrusted) -> None:
+    """Take back what was entrusted and is not wanted after all, as far as the store can be reached. Rolls back.
+
+    What a row refers to stays: its commit took effect, and only the answer was lost.
+    """
+    model, connection, label = state.models.Secret, state.models.Connection, entrusted.label
     try:
-        entrusted.store.delete(entrusted.label, entrusted.stored)
+        state.session.rollback()
+        # Whoever adds a version holds the connection: a commit that is still under way is waited for.
+        state.session.execute(sa.select(connection.id).where(connection.id == label.connection).with_for_update())
+        which = (model.connection_id == label.connection, model.stored == entrusted.stored)
+        is_in_use = state.session.scalar(sa.select(sa.func.count(model.id)).where(*which))
+        state.session.rollback()
+    except SQLAlchemyError:
+        where, is_in_use = place_of(entrusted.store.name, entrusted.stored), True
+        log.warning("a secret of connection %s may be left over in %s: nobody knows its row", label.connection, where)
+    if not is_in_use:
+        take_back(entrusted.store, label, entrusted.stored)
+
+
+def put_and_read_back(store: SecretStore, label: Label, secret: Secret) -> str:
+    """Return what the database shall hold for a secret that a store has proved to keep.
+
+    :raises SecretUnavailableError: if it does not; what was put is taken back then.
+    """
+    stored = store.put(label, secret)
+    try:
+        if store.get(label, stored) != secret:
+            raise unreadable(store.name, "it gave back something else than was put in")
+    except SecretUnavailableError:
+        take_back(store, label, stored)
+        raise
+    return stored
+
+
+def take_back(store: SecretStore, label: Label, stored: str) -> bool:
+    """Delete what no row refers to; return False if it is left in the store. A log says where, then."""
+    try:
+        store.delete(label, stored)
     except SecretUnavailableError as error:
-        log.warning("a secret that nothing refers to is left in %s: %s", entrusted.store.name, error.code)
+        where = place_of(store.name, stored)
+        log.warning("a secret of connection %s is left over in %s: %s", label.connection, where, error.code)
+        return False
+    return True
+
+
+def place_of(store: str, stored: str) -> str:
+    """Return where an entry rests, in words that may be shown: only of our vaults is it sure that a name is random."""
+    return f"{store!r} as {stored}" if store in VAULTS else repr(store)
 
 
 def switch(
@@ -125,13 +178,10 @@ def archive(
 ) -> None:
     """Archive a connection's present secrets, or that of one purpose. The caller commits."""
     model = state.models.Secret
+    of_purpose = [model.purpose == purpose] if purpose else []
     state.session.execute(
         sa.update(model)
-        .where(
-            model.connection_id == connection.id,
-            model.archived_at.is_(None),
-            *([model.purpose == purpose] if purpose else []),
-        )
+        .where(model.connection_id == connection.id, model.archived_at.is_(None), *of_purpose)
         .values(archived_at=utcnow(), valid_until=valid_until)
     )
 
@@ -143,14 +193,21 @@ def find_present(state: State, connection: Connection, purpose: str) -> models.S
 
 def find_previous(state: State, connection: Connection, purpose: str) -> models.Secret | None:
     """Return the row of the version that can be brought back: the one in use until the present one was."""
-    rows = _rows(state, connection, purpose)
-    kept = sorted((row for row in rows if row.archived_at and row.stored is not None), key=_left, reverse=True)
-    return kept[0] if kept and any(row.archived_at is None for row in rows) else None
+    return previous_of(_rows(state, connection, purpose))
 
 
-def _left(row: models.Secret) -> tuple[datetime, int]:
-    """Return when a version went out of use: one that was brought back goes later than a newer one."""
-    return row.archived_at or utcnow(), row.version
+def previous_of(rows: Sequence[models.Secret]) -> models.Secret | None:
+    """Return, of all versions of one secret, the one that can be brought back, or None."""
+    kept = [row for row in rows if row.archived_at and row.stored is not None and row.valid_until is None]
+    return max(kept, key=_left) if kept and any(row.archived_at is None for row in rows) else None
+
+
+def _left(row: models.Secret) -> tuple[bool, datetime, int]:
+    """Return when a version went out of use: one that was brought back goes later than a newer one.
+
+    One whose time is over comes before all that can be brought back.
+    """
+    return row.valid_until is None, row.archived_at or utcnow(), row.version
 
 
 def bring_back(state: State, connection: Connection, previous: models.Secret) -> None:
@@ -162,13 +219,15 @@ def bring_back(state: State, connection: Connection, previous: models.Secret) ->
     model = state.models.Secret
     back = state.session.scalar(
         sa.update(model)
-        .where(model.id == previous.id, model.stored.is_not(None))
-        .values(archived_at=None, valid_until=None)
+        .where(model.id == previous.id, model.stored.is_not(None), model.valid_until.is_(None))
+        .values(archived_at=None)
         .returning(model.id)
     )
     if back is None:
         state.session.rollback()
-        raise ValetProStripeError("The earlier key was destroyed meanwhile.", code="no_previous_key")
+        raise ValetProStripeError(
+            "The earlier key was destroyed meanwhile.", code="no_previous_key", hint="Enter the key that is to be used."
+        )
 
 
 def read(state: State, connection: Connection, row: models.Secret) -> Secret:
@@ -234,51 +293,70 @@ def valid_webhook_secrets(state: State, connection: Connection) -> list[models.S
     ]
 
 
-def destroy(state: State, connection: Connection, rows: Sequence[models.Secret]) -> None:
-    """Destroy archived versions for good, in their store first. Commits.
+def destroy(
+    state: State,
+    connection: Connection,
+    rows: Sequence[models.Secret],
+    *,
+    told: Callable[[models.Secret], object] = lambda row: None,
+) -> int:
+    """Destroy archived versions for good, in their store first and then in their rows; return how many. Commits.
 
+    Killed in between, it is finished by the next call: no entry is left in a store that no row refers to.
+
+    :param told: is called with each row once its store has deleted it, in the transaction that empties the row.
     :raises SecretUnavailableError: if a store cannot answer; what is destroyed by then stays destroyed.
     """
+    destroyed = 0
     for row in rows:
-        label, store, stored, key = (
-            _label(connection, row.purpose, row.version),
-            store_of(state, row),
-            row.stored,
-            row.id,
-        )
-        if stored is None or not _empty(state, key, stored):
-            # Destroyed, moved or brought back meanwhile: then it is not what was meant.
+        if not _give_up(state, row):
+            # Destroyed or brought back meanwhile: then it is not what was meant.
             continue
-        try:
+        label, is_gone = _label(connection, row.purpose, row.version), False
+        while not is_gone and row.stored is not None:
+            store, stored = store_of(state, row), row.stored
+            state.session.commit()
             store.delete(label, stored)
-        except SecretUnavailableError:
-            _refill(state, key, stored)
-            raise
+            # It may have been moved to another store meanwhile, where it is destroyed as well.
+            is_gone = _empty(state, row, stored, told)
+        destroyed += is_gone
+    return destroyed
 
 
-def _empty(state: State, key: int, stored: str) -> bool:
-    """Take an archived secret out of its row before it is destroyed: from then on nobody brings it back. Commits."""
+def _give_up(state: State, row: models.Secret) -> bool:
+    """Let nobody bring an archived version back from now on, before its store is asked. Commits."""
     model = state.models.Secret
-    emptied = state.session.scalar(
+    given_up = state.session.scalar(
         sa.update(model)
-        .where(model.id == key, model.stored == stored, model.archived_at.is_not(None))
-        .values(stored=None)
+        .where(model.id == row.id, model.stored.is_not(None), model.archived_at.is_not(None))
+        .values(valid_until=sa.func.coalesce(model.valid_until, sa.literal(utcnow(), UTCDateTime)))
         .returning(model.id)
     )
     state.session.commit()
-    return emptied is not None
+    state.session.refresh(row)
+    return given_up is not None
 
 
-def _refill(state: State, key: int, stored: str) -> None:
+def _empty(state: State, row: models.Secret, stored: str, told: Callable[[models.Secret], object]) -> bool:
+    """Forget where a secret was that its store has deleted; return False if it is elsewhere by now. Commits."""
     model = state.models.Secret
-    state.session.execute(sa.update(model).where(model.id == key, model.stored.is_(None)).values(stored=stored))
-    state.session.commit()
+    # First, since what it writes may lock the tenant, which comes before its secrets.
+    told(row)
+    emptied = state.session.scalar(
+        sa.update(model).where(model.id == row.id, model.stored == stored).values(**EMPTIED).returning(model.id)
+    )
+    if emptied is None:
+        state.session.rollback()
+    else:
+        state.session.commit()
+    state.session.refresh(row)
+    return emptied is not None
 
 
 def archived(state: State, connection: Connection) -> list[models.Secret]:
     """Return the rows of a connection's archived secrets that are not destroyed yet and verify nothing any more.
 
-    Those that went out of use last come first.
+    Those that went out of use last come first, before those that cannot be brought back any more.
     """
     now = utcnow()
     found = [
@@ -302,47 +380,6 @@ def fingerprint(state: State, secret: Secret) -> str:
     raw = key.encode() if isinstance(key, str) else key
     separate = hmac.new(raw, b"flask-valetpro-stripe fingerprint", hashlib.sha256).digest()
     return hmac.new(separate, secret.reveal().encode(), hashlib.sha256).hexdigest()[:16]
-
-
-def key_id_in_row(model: type[models.Secret]) -> sa.ColumnElement[str]:
-    """Return, as SQL, the id of the encryption key that a ciphertext names itself: it begins with ``vp1.<key id>.``"""
-    return sa.func.substr(model.stored, 5, 16)
-
-
-def refuse_missing_keys(state: State) -> None:
-    """Refuse to start without an encryption key that secrets in the database need; nothing is changed.
-
-    Where the database cannot be asked yet, nothing is said: such secrets cannot be read in any case.
-
-    :raises ConfigurationError: with what to do.
-    """
-    model, ring = state.models.Secret, [key_id_of(key) for key in state.config.encryption_keys]
-    # A row where the two disagree is damaged. That is its tenant's trouble alone, and no reason not to start.
-    lost = (model.stored.is_not(None), model.key_id.not_in(ring), model.key_id == key_id_in_row(model))
-    question = sa.select(model.key_id, sa.func.count()).where(*lost).group_by(model.key_id).order_by(model.key_id)
-    try:
-        with state.app.app_context(), state.session.get_bind(model).engine.connect() as database:
-            if not isinstance(database.engine.pool, StaticPool | SingletonThreadPool):
-                # No pool keeps it, so that no worker that is forked later shares its socket.
-                database.detach()
-            found = database.execute(question).all()
-    except (SQLAlchemyError, RuntimeError, OSError) as error:
-        log.debug("whether every encryption key is there was not asked: %s", type(error).__name__)
-        return
-    if missing := [(str(key_id), rows) for key_id, rows in found if _KEY_ID.fullmatch(str(key_id))]:
-        raise _missing_keys(missing)
-
-
-def _missing_keys(missing: Sequence[tuple[str, int]]) -> ConfigurationError:
-    what = ", ".join(f"{rows} under the key with the id {key_id}" for key_id, rows in missing)
-    ids = ", ".join(f"'{key_id}'" for key_id, _ in missing)
-    forget = f"UPDATE stripe_secret SET stored = NULL, key_id = NULL WHERE key_id IN ({ids})"  # noqa: S608  hex digits
-    return ConfigurationError(
-        f"Secrets in the database are encrypted under a key that is not in VALETPRO_STRIPE_ENCRYPTION_KEYS: {what}. "
-        "Put that key back at the end of the list; 'flask stripe rotate-kek' then makes it dispensable. If it is lost "
-        f"for good, so are these secrets: back up the database, run in it {forget}, and have their tenants enter their "
-        "keys again on the payment settings page."
-    )
 
 
 def _rows(state: State, connection: Connection, purpose: str | None = None) -> list[models.Secret]:

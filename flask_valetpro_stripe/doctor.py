@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from . import custody
-from .crypto import key_id_of
+from . import custody, rekey
 from .enums import AccountType, Mode, OnboardingStatus
-from .errors import ValetProStripeError
+from .errors import SecretUnavailableError, ValetProStripeError
 from .gateway import ask_stripe, make_platform_client
 from .models import TABLES
 from .neutralize import made_elsewhere
 from .secrets.database import DatabaseStore
 from .state import State
 
+_HTMX: Final = Path(__file__).parent / "static" / "valetpro_stripe" / "htmx.min.js"
+#: How session keys begin that stand in tutorials, without their punctuation. Short ones can be guessed as well.
+_KNOWN_KEYS: Final = ("change", "default", "dev", "example", "insecure", "mysecret", "secretkey", "supersecret", "your")
+_SHORTEST_KEY: Final = 16
+
 
 def find_problems(state: State, *, online: bool) -> list[str]:
-    """Return what is wrong; empty means that nothing is. ``online`` asks Stripe whether the keys work."""
+    """Return what is wrong; empty means that nothing is.
+
+    :param online: also ask Stripe whether the keys work, and each secret store for one of its secrets.
+    """
     problems = [*_host(state), *_address(state)]
     schema = list(_schema(state))
     # Rows can be asked only where their columns are.
-    problems += schema or [*_elsewhere(state), *_secrets(state), *_raw_keys(state)]
+    problems += schema or [*_elsewhere(state), *_secrets(state, online=online), *_raw_keys(state)]
     for mode in Mode:
         problems += _mode(state, mode, online=online)
     if not any(state.config.secret_key(mode) for mode in Mode):
@@ -40,6 +49,24 @@ def _host(state: State) -> Iterator[str]:
         yield "Nobody can sign in to the settings pages: set up Flask-Login's LoginManager on this app."
     if not state.app.secret_key:
         yield "Forms have no CSRF protection, and no API key can be saved: set SECRET_KEY."
+    elif _is_guessable(state.app.secret_key):
+        yield (
+            "Anybody can sign in as anybody, since SECRET_KEY can be guessed: set it to what this prints: "
+            'python -c "import secrets; print(secrets.token_hex(32))"'
+        )
+    if state.config.htmx and not _HTMX.is_file():
+        yield (
+            f"The settings pages load without htmx, since {_HTMX.name} is not in the installed package: install it "
+            "anew, or set VALETPRO_STRIPE_HTMX to None if your own base template loads htmx."
+        )
+
+
+def _is_guessable(key: str | bytes) -> bool:
+    text = key.encode() if isinstance(key, str) else key
+    letters = "".join(chr(byte) for byte in text.lower() if chr(byte).isalnum())
+    # A long random one may begin with any of the words.
+    is_known = len(text) < 2 * _SHORTEST_KEY and letters.startswith(_KNOWN_KEYS)
+    return len(text) < _SHORTEST_KEY or is_known
 
 
 def _address(state: State) -> Iterator[str]:
@@ -75,27 +102,43 @@ def _elsewhere(state: State) -> Iterator[str]:
         )
 
 
-def _secrets(state: State) -> Iterator[str]:
-    model = state.models.Secret
-    found = state.session.execute(
-        sa.select(model.store, model.key_id, sa.func.count())
-        .where(model.stored.is_not(None))
-        .group_by(model.store, model.key_id)
-        .order_by(model.store, model.key_id)
-    )
-    known = {key_id_of(key) for key in state.config.encryption_keys}
-    strange: dict[str, int] = {}
-    for store, key_id, count in found:
-        if store not in state.stores:
-            strange[store] = strange.get(store, 0) + count
-        elif key_id is not None and key_id not in known:
+def _secrets(state: State, *, online: bool) -> Iterator[str]:
+    per_store = rekey.rows_per_store(state)
+    if DatabaseStore.name in state.stores:
+        for key_id, count in rekey.rows_per_missing_key(state).items():
             yield (
                 f"{_count(count, 'secret')} encrypted with the key {key_id}, which is not in "
                 "VALETPRO_STRIPE_ENCRYPTION_KEYS: put that key back, at the end of the list."
             )
-    for store, count in strange.items():
-        where = f"{_count(count, 'secret')} kept in the store {store!r}, which this app is not set up for"
-        yield f"{where}: {_remedy(store)}"
+    for store, count in per_store.items():
+        if store not in state.stores:
+            where = f"{_count(count, 'secret')} kept in the store {store!r}, which this app is not set up for"
+            yield f"{where}: {_remedy(store)}"
+        elif online:
+            yield from _store(state, store)
+
+
+def _store(state: State, name: str) -> Iterator[str]:
+    """Ask a store for one of its secrets: one that is in use, if there is any."""
+    secret, connection = state.models.Secret, state.models.Connection
+    wanted = sa.select(secret, connection).join(connection, connection.id == secret.connection_id)
+    in_order = wanted.where(secret.store == name, secret.stored.is_not(None)).order_by(
+        secret.archived_at.is_not(None), secret.id.desc()
+    )
+    found = state.session.execute(in_order.limit(1)).first()
+    if found is None:
+        return
+    row, owner = found
+    whose = f"tenant {owner.tenant_id} in {owner.mode} mode"
+    try:
+        custody.read(state, owner, row)
+    except SecretUnavailableError as error:
+        if error.code == SecretUnavailableError.default_code:
+            yield f"{error} See that it runs, that this app reaches it, and that it may read there."
+        else:
+            yield f"The secret of {whose}: {error} {error.hint}"
+    finally:
+        state.session.commit()
 
 
 def _remedy(store: str) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import logging
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, cast
 
+import sqlalchemy as sa
 import stripe
+from sqlalchemy.exc import SQLAlchemyError
 
 from . import audit, custody
 from .credentials import client_for
@@ -17,7 +23,6 @@ from .errors import (
     InvalidKeyError,
     MissingPermissionError,
     NotConnectedError,
-    OutcomeUnknownError,
     SecretUnavailableError,
     ValetProStripeError,
 )
@@ -37,6 +42,13 @@ _MISSING: Final = "resource_missing"
 _MOST: Final = "maximum"
 #: What an account tells its platform only, or what takes another kind of endpoint.
 _NOT_OF_AN_ACCOUNT: Final = ("account.application.", "v2.")
+_Marks = list[dict[str, str]]
+_ENDPOINT_ID: Final = re.compile(r"we_[A-Za-z0-9]{1,252}", re.ASCII)
+#: Anybody could sign with what the SDK takes as well: "None", "null" or a blank.
+_SIGNING_SECRET: Final = re.compile(r"whsec_[A-Za-z0-9+/=_-]{24,249}", re.ASCII)
+#: Characters of a token that are random, and those after them that say that it is ours: 192 and 66 bits.
+_RANDOM: Final = 32
+_TAG: Final = 11
 
 
 def url_of(state: State, connection: Connection) -> str:
@@ -51,7 +63,32 @@ def reserve(state: State, connection: Connection) -> None:
     """
     # Two clicks at once would each give it one, and an endpoint would be made for the address that did not stay.
     lock_living(state, connection)
-    connection.endpoint_token = connection.endpoint_token or secrets.token_urlsafe(32)
+    connection.endpoint_token = connection.endpoint_token or _make_token(state)
+
+
+def _make_token(state: State) -> str:
+    """Return 43 characters that nobody can guess, and whose end says that this app made them up."""
+    random = secrets.token_urlsafe(_RANDOM * 3 // 4)
+    # Without SECRET_KEY no key can be saved in the first place.
+    tags = _tags(state, random)
+    return random + (tags[0] if tags else secrets.token_urlsafe(_TAG)[:_TAG])
+
+
+def is_of_ours(state: State, token: str) -> bool:
+    """Tell without asking the database whether a token was made under this app's SECRET_KEY, or an earlier one."""
+    return any(hmac.compare_digest(token[_RANDOM:], tag) for tag in _tags(state, token[:_RANDOM]))
+
+
+def _tags(state: State, random: str) -> list[str]:
+    """Return the end of a token for each key that Flask signs or verifies sessions with, newest first."""
+    keys = [state.app.secret_key, *(state.app.config.get("SECRET_KEY_FALLBACKS") or [])]
+    tags = []
+    for key in filter(None, keys):
+        raw = key.encode() if isinstance(key, str) else key
+        separate = hmac.new(raw, b"flask-valetpro-stripe endpoint token", hashlib.sha256).digest()
+        digest = hmac.new(separate, random.encode(), hashlib.sha256).digest()
+        tags.append(base64.urlsafe_b64encode(digest).decode()[:_TAG])
+    return tags
 
 
 def lock_living(state: State, connection: Connection) -> None:
@@ -75,9 +112,9 @@ def ensure(state: State, connection: Connection, *, actor: str) -> None:
     secret = custody.find_present(state, connection, custody.WEBHOOK_SECRET)
     holds_secret = secret is not None and not custody.is_lost(state, connection, secret)
     endpoint_id = connection.endpoint_id if holds_secret else None
-    body = _body(state, connection)
+    body, ours = _body(state, connection), _marks(state, connection)
     state.session.commit()
-    if endpoint_id is None or not _keep(client, endpoint_id, body):
+    if endpoint_id is None or not _keep(client, endpoint_id, body, ours):
         make(state, connection, actor=actor)
 
 
@@ -86,7 +123,7 @@ def _present_secret(state: State, connection: Connection) -> int | None:
     return row.id if row else None
 
 
-def _keep(client: stripe.StripeClient, endpoint_id: str, body: dict[str, Any]) -> bool:
+def _keep(client: stripe.StripeClient, endpoint_id: str, body: dict[str, Any], ours: _Marks) -> bool:
     """Bring an endpoint to what it should be; return False if Stripe says that there is none."""
     try:
         found = ask_stripe("Looking for the webhook endpoint", client.v1.webhook_endpoints.retrieve, endpoint_id)
@@ -102,7 +139,7 @@ def _keep(client: stripe.StripeClient, endpoint_id: str, body: dict[str, Any]) -
     if changes and found.url == body["url"]:
         update = client.v1.webhook_endpoints.update
         ask_stripe("Changing the webhook endpoint", update, endpoint_id, cast(Any, changes))
-    for each in _older(_ours(client, body["metadata"]), endpoint_id):
+    for each in _older(_ours(client, ours), endpoint_id):
         _delete(client, each)
     return True
 
@@ -124,20 +161,33 @@ def make(state: State, connection: Connection, *, actor: str) -> None:
     """
     client = client_for(state, connection)
     reserve(state, connection)
-    before, secret_before = connection.endpoint_id, _present_secret(state, connection)
-    body = _body(state, connection)
+    key, before, secret_before = connection.id, connection.endpoint_id, _present_secret(state, connection)
+    body, ours = _body(state, connection), _marks(state, connection)
     state.session.commit()
-    left_over = [found for found in _ours(client, body["metadata"]) if found != before]
+    left_over = [found for found in _ours(client, ours) if found != before]
     endpoint_id, secret = _create(client, body, left_over, before)
     try:
         _save(state, connection, endpoint_id, secret, actor=actor, before=secret_before)
     except Exception:
         # Nobody will ever know its secret. If this is not reached either, the next call finds it by its metadata.
         with suppress(ValetProStripeError):
-            _delete(client, endpoint_id)
+            if not _may_be_in_use(state, key, endpoint_id):
+                _delete(client, endpoint_id)
         raise
     for each in {*left_over, *([before] if before else [])}:
         _delete(client, each)
+
+
+def _may_be_in_use(state: State, key: int, endpoint_id: str) -> bool:
+    """Tell whether a connection has the endpoint all the same: its commit took effect, and only the answer was lost."""
+    model = state.models.Connection
+    try:
+        state.session.rollback()
+        found = state.session.scalar(sa.select(model.endpoint_id).where(model.id == key).with_for_update())
+        state.session.rollback()
+    except SQLAlchemyError:
+        return True
+    return found == endpoint_id
 
 
 def remake(state: State, connection: Connection) -> None:
@@ -151,13 +201,30 @@ def _body(state: State, connection: Connection) -> dict[str, Any]:
         "enabled_events": _events(state),
         "api_version": state.config.stripe_version,
         "description": "Made by flask-valetpro-stripe. Disconnecting there removes it.",
-        # By these, and nothing else, an endpoint is known to be ours.
-        "metadata": {
-            "valetpro_app": state.config.public_url[:500],
-            "valetpro_tenant": str(connection.tenant_id),
-            "valetpro_connection": str(connection.id),
-        },
+        "metadata": _mark(connection, state.config.public_url),
     }
+
+
+def _mark(connection: Connection, public_url: str) -> dict[str, str]:
+    """Return the metadata by which, and by nothing else, an endpoint is known to be ours."""
+    return {
+        "valetpro_app": public_url[:500],
+        "valetpro_tenant": str(connection.tenant_id),
+        "valetpro_connection": str(connection.id),
+        # A copy of the database counts on from the same ids, perhaps with the same settings; its addresses are others.
+        "valetpro_address": _name_of_address(connection),
+    }
+
+
+def _name_of_address(connection: Connection) -> str:
+    """Return what names the connection's address, and does not tell it to who reads metadata."""
+    return hashlib.sha256((connection.endpoint_token or "").encode()).hexdigest()[:16]
+
+
+def _marks(state: State, connection: Connection) -> _Marks:
+    """Return the metadata of all that this connection made, also at the address that the app is moving away from."""
+    addresses = {state.config.public_url, connection.public_url or state.config.public_url}
+    return [_mark(connection, address) for address in addresses]
 
 
 def _events(state: State) -> list[str]:
@@ -165,12 +232,14 @@ def _events(state: State) -> list[str]:
     return ["*"] if "*" in types else sorted(types)
 
 
-def _ours(client: stripe.StripeClient, metadata: dict[str, str]) -> list[str]:
+def _ours(client: stripe.StripeClient, marks: _Marks) -> list[str]:
     """Return the ids of the endpoints that this very connection made; a merchant's own never carry its metadata."""
     page = ask_stripe("Looking for webhook endpoints", client.v1.webhook_endpoints.list, {"limit": 100})
     found: Iterator[Any] = page.auto_paging_iter()
     every = ask_stripe("Looking for webhook endpoints", lambda: [each.to_dict() for each in found])
-    return [str(each["id"]) for each in every if metadata.items() <= (each.get("metadata") or {}).items()]
+    return [
+        str(each["id"]) for each in every if any(mark.items() <= (each.get("metadata") or {}).items() for mark in marks)
+    ]
 
 
 def _create(
@@ -183,34 +252,52 @@ def _create(
     while True:
         try:
             return _create_one(client, body)
-        except (InvalidKeyError, MissingPermissionError, OutcomeUnknownError):
-            raise
         except ValetProStripeError as error:
+            # Any other refusal says nothing about those that are there; one may be another click's, about to be saved.
+            if _MOST not in str(error) or not (left_over or before):
+                raise
             if left_over:
                 _delete(client, left_over.pop())
-            elif before and _MOST in str(error):
+            elif before:
                 _delete(client, before)
                 before = None
-            else:
-                raise
 
 
 def _create_one(client: stripe.StripeClient, body: dict[str, Any]) -> tuple[str, Secret]:
     made = ask_stripe("Making the webhook endpoint", client.v1.webhook_endpoints.create, cast(Any, body))
-    return str(made.id), Secret(str(made.secret))
+    endpoint_id = _matching(_ENDPOINT_ID, getattr(made, "id", None))
+    secret = _matching(_SIGNING_SECRET, getattr(made, "secret", None))
+    # The frame of an error that is raised below must not hold it.
+    made = None  # type: ignore[assignment]
+    if endpoint_id is None:
+        secret = None
+        raise _unusable("no endpoint's id")
+    if secret is None:
+        # Anybody could sign for it.
+        with suppress(ValetProStripeError):
+            _delete(client, endpoint_id)
+        raise _unusable("no signing secret")
+    return endpoint_id, Secret(secret)
+
+
+def _matching(pattern: re.Pattern[str], value: object) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+
+def _unusable(lack: str) -> ValetProStripeError:
+    return ValetProStripeError(
+        f"Stripe's answer about the new webhook endpoint holds {lack}, so it was not taken.",
+        code="bad_answer",
+        hint="Try again. If that is of no use, make the endpoint in the Stripe Dashboard, and enter its secret.",
+    )
 
 
 def _save(
     state: State, connection: Connection, endpoint_id: str, secret: Secret, *, actor: str, before: int | None
 ) -> None:
-    entrusted = custody.entrust(state, connection, custody.WEBHOOK_SECRET, secret)
-    try:
+    with custody.entrusted(state, connection, custody.WEBHOOK_SECRET, secret) as entrusted:
         save_secret(state, connection, entrusted, actor=actor, before=before, endpoint_id=endpoint_id)
         state.session.commit()
-    except Exception:
-        state.session.rollback()
-        custody.abandon(entrusted)
-        raise
 
 
 def save_secret(
@@ -233,17 +320,8 @@ def save_secret(
     custody.require_unchanged(state, connection, custody.WEBHOOK_SECRET, before)
     custody.switch(state, connection, entrusted, valid_until=utcnow() + OVERLAP)
     connection.endpoint_id = endpoint_id or connection.endpoint_id
-    audit.record(
-        state,
-        tenant_id=connection.tenant_id,
-        connection=connection,
-        actor=actor,
-        action="endpoint_made" if endpoint_id else "webhook_secret_saved",
-        account_id=connection.account_id,
-        mode=connection.mode,
-        fingerprint=entrusted.fingerprint,
-        endpoint_id=endpoint_id,
-    )
+    action, known_by = "endpoint_made" if endpoint_id else "webhook_secret_saved", entrusted.fingerprint
+    audit.record_about(state, connection, actor=actor, action=action, fingerprint=known_by, endpoint_id=endpoint_id)
 
 
 def remove(state: State, connection: Connection) -> bool:
@@ -256,9 +334,9 @@ def remove(state: State, connection: Connection) -> bool:
         return True
     endpoint_id = connection.endpoint_id
     try:
-        client, metadata = client_for(state, connection), _body(state, connection)["metadata"]
+        client, ours = client_for(state, connection), _marks(state, connection)
         state.session.commit()
-        for each in {*_ours(client, metadata), *([endpoint_id] if endpoint_id else [])}:
+        for each in {*_ours(client, ours), *([endpoint_id] if endpoint_id else [])}:
             _delete(client, each)
     except ValetProStripeError as error:
         # Without an id there is none of ours as far as anybody knows, and nothing to wait for.

@@ -62,11 +62,18 @@ class CollectedVia(StrEnum):
 
 
 class EventStatus(StrEnum):
-    """Where a row of the inbox stands. ``parked`` is genuine, kept for audit, and has no handler's work to do."""
+    """Where a row of the inbox stands.
+
+    ``received`` and ``failed`` wait for somebody to take them, ``processing`` is somebody's until its lease ends,
+    ``dead`` failed too often and waits for a person. ``parked`` is genuine, kept for audit, and has no handler's work
+    to do.
+    """
 
     received = "received"
+    processing = "processing"
     processed = "processed"
     failed = "failed"
+    dead = "dead"
     parked = "parked"
 
 

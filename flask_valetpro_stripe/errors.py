@@ -107,7 +107,7 @@ class SecretUnavailableError(ValetProStripeError):
     """The secret store cannot answer now. It never means that the secret is absent."""
 
     default_code = "secret_unavailable"
-    default_hint = "Try again in a moment; the operator sees the store's state in 'flask stripe doctor'."
+    default_hint = "Try again in a moment; 'flask stripe doctor --online' tells the operator whether the store answers."
 
 
 class RefundError(ValetProStripeError):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, TypeVar
 
+import click
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from . import audit, ui
 from .cli import stripe_commands
-from .config import read_config
-from .custody import refuse_missing_keys
+from .config import Config, read_config
 from .errors import ConfigurationError
 from .events import Handler, Registry
 from .gateway import SharedHTTPClient
 from .handlers import HANDLERS
 from .models import Models, declare_models
+from .rekey import refuse_missing_keys
 from .secrets.make import make_stores
 from .state import EXTENSION, Callbacks, State
 from .webhooks import views as webhook
@@ -84,7 +87,8 @@ class ValetProStripe:
         app.register_blueprint(webhook.make_blueprint(state))
         app.register_blueprint(ui.make_blueprint(state))
         app.cli.add_command(stripe_commands)
-        refuse_missing_keys(state)
+        if not _is_loaded_to_neutralize():
+            refuse_missing_keys(state)
 
     def _make_state(self, app: Flask) -> State:
         config = read_config(app.config, relaxed=app.debug or app.testing)
@@ -99,4 +103,24 @@ class ValetProStripe:
             tenant_endpoints=TenantEndpoints(),
             stores=make_stores(config.secret_store, config.secret_store_options, config.encryption_keys),
             http_client=SharedHTTPClient(),
+            enqueue=_enqueue_for(app, config),
         )
+
+
+def _is_loaded_to_neutralize() -> bool:
+    """Tell whether the app is loaded by ``flask stripe neutralize``: a copy should have no key of the original's."""
+    is_a_command = click.get_current_context(silent=True) is not None
+    return is_a_command and ("stripe", "neutralize") in pairwise(sys.argv)
+
+
+def _enqueue_for(app: Flask, config: Config) -> Callable[[int, str], None] | None:
+    if config.processing != "celery":
+        return None
+    try:
+        from .celery import enqueue_for
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"VALETPRO_STRIPE_PROCESSING is 'celery', but the package {error.name} is not installed. Install it with: "
+            "pip install 'flask-valetpro-stripe[celery]'"
+        ) from None
+    return enqueue_for(app)

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
@@ -33,14 +34,18 @@ log = logging.getLogger(__name__)
 
 
 def _holds_no_body(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.DEBUG
+    return record.levelno > logging.DEBUG and "error_message" not in str(record.msg)
 
 
-# At DEBUG the SDK logs whole bodies: OAuth codes and tokens, signing secrets, guests' data.
+# At DEBUG the SDK logs whole bodies: OAuth codes and tokens, signing secrets, guests' data. At INFO it logs what
+# Stripe says about an error, which may quote what was sent.
 logging.getLogger("stripe").addFilter(_holds_no_body)
 
+#: The code of every 429: Stripe limits requests, or another one holds the object. Nothing was done.
+RATE_LIMITED: Final = "rate_limit"
 #: What Stripe's refusal of a restricted key names.
 _PERMISSION: Final = re.compile(r"\brak_[a-z_]+", re.ASCII)
+_WORD: Final = re.compile(r"[A-Za-z0-9_.]{1,100}", re.ASCII)
 _ACCOUNT: Final = re.compile(r"\bacct_[A-Za-z0-9]+", re.ASCII)
 
 P = ParamSpec("P")
@@ -130,14 +135,26 @@ class _BoundHTTPClient(stripe.HTTPClient):
 
     name = "requests"
 
-    def __init__(self, shared: stripe.HTTPClient, bound: Credentials, bases: tuple[str, ...], *, manages: bool) -> None:
+    def __init__(
+        self,
+        shared: stripe.HTTPClient,
+        bound: Credentials,
+        bases: tuple[str, ...],
+        *,
+        manages: bool,
+        patience: float | None,
+    ) -> None:
         super().__init__()
         self._manages = manages
+        self._until = None if patience is None else time.monotonic() + patience
         self._shared = shared
         self._bound = bound
         self._bases = bases
 
     def _check(self, url: str, headers: Mapping[str, str] | None) -> dict[str, str]:
+        if self._until is not None and time.monotonic() >= self._until:
+            # As if the answer had not come. The SDK does not repeat what fails like this.
+            raise stripe.APIConnectionError("No time is left for another call.", should_retry=False)  # type: ignore[no-untyped-call]
         # The SDK adds the previous request's id as telemetry; it may be another tenant's.
         sent = {name: value for name, value in (headers or {}).items() if name != "X-Stripe-Client-Telemetry"}
         # On the wire a header's name has no case: the last spelling of one takes its place.
@@ -193,9 +210,12 @@ def _without_frames(send: Callable[[], T]) -> T:
     raise failed
 
 
-def make_client(state: State, credentials: Credentials) -> stripe.StripeClient:
-    """Return a client that can reach the account of ``credentials`` and no other."""
-    return _client(state, credentials, bases=(f"{state.config.api_base}/",), manages=False)
+def make_client(state: State, credentials: Credentials, *, patience: float | None = None) -> stripe.StripeClient:
+    """Return a client that can reach the account of ``credentials`` and no other.
+
+    :param patience: for how many seconds it begins calls, repeats among them; what comes later gets no answer.
+    """
+    return _client(state, credentials, bases=(f"{state.config.api_base}/",), manages=False, patience=patience)
 
 
 def make_account_client(state: State, mode: Mode, account_id: str | None) -> stripe.StripeClient:
@@ -232,7 +252,14 @@ def platform_key(config: Config, mode: Mode) -> Secret:
     return key
 
 
-def _client(state: State, credentials: Credentials, *, bases: tuple[str, ...], manages: bool) -> stripe.StripeClient:
+def _client(
+    state: State,
+    credentials: Credentials,
+    *,
+    bases: tuple[str, ...],
+    manages: bool,
+    patience: float | None = None,
+) -> stripe.StripeClient:
     config = state.config
     return stripe.StripeClient(
         STAND_IN,
@@ -241,7 +268,7 @@ def _client(state: State, credentials: Credentials, *, bases: tuple[str, ...], m
         base_addresses={"api": config.api_base, "connect": config.connect_base},
         client_id=config.client_id(credentials.mode),
         max_network_retries=MAX_NETWORK_RETRIES,
-        http_client=_BoundHTTPClient(state.http_client, credentials, bases, manages=manages),
+        http_client=_BoundHTTPClient(state.http_client, credentials, bases, manages=manages, patience=patience),
     )
 
 
@@ -274,17 +301,32 @@ def _translate(error: stripe.StripeError, what: str) -> ValetProStripeError:
     if isinstance(error, OAuthError):
         return ValetProStripeError(f"{what} failed: Stripe answered {code}.", code=code, hint="Start again.")
     if isinstance(error, stripe.AuthenticationError):
-        return InvalidKeyError(f"{what} failed: Stripe does not accept the API key ({code}).", code=code)
+        why = f" ({code})" if code != type(error).__name__ else ""
+        return InvalidKeyError(f"{what} failed: Stripe does not accept the API key{why}.", code=code)
     if isinstance(error, stripe.PermissionError):
         return _denied(error, code, what)
     if isinstance(error, stripe.RateLimitError):
         return ValetProStripeError(
-            f"{what} failed: Stripe is limiting requests.", code=code, hint="Nothing was done. Try again in a moment."
+            f"{what} failed: Stripe is limiting requests.",
+            code=RATE_LIMITED,
+            hint="Nothing was done. Try again in a moment.",
         )
     if isinstance(error, (stripe.APIConnectionError, stripe.APIError)) or _is_under_way(error):
         return OutcomeUnknownError(f"{what} did not get an answer from Stripe.", hint="Try again in a moment.")
     reason = scrub(error.user_message or "")
     return ValetProStripeError(f"{what} was refused by Stripe: {reason or code}", code=code)
+
+
+#: What Stripe refuses before it looks at the call: 401 and 403; and what was not answered.
+_NO_DECISION: Final = (InvalidKeyError, MissingPermissionError, ConnectionRevokedError, OutcomeUnknownError)
+
+
+def is_decision(error: ValetProStripeError) -> bool:
+    """Tell whether Stripe looked at the call and refused it, other than for who asks or how often.
+
+    Only that says something about an earlier call under the same idempotency key, whose answer was lost.
+    """
+    return not isinstance(error, _NO_DECISION) and error.code != RATE_LIMITED
 
 
 def _is_under_way(error: stripe.StripeError) -> bool:
@@ -303,7 +345,9 @@ def _code(error: stripe.StripeError) -> str:
         # v1 has no code for it, and v2 has several.
         return type(error).__name__
     inner = getattr(error, "error", None)
-    return str(getattr(inner, "code", None) or error.code or type(error).__name__)
+    code = str(getattr(inner, "code", None) or error.code or "")
+    # Foreign text until it has the form of a word: it goes into logs and onto pages.
+    return code if _WORD.fullmatch(code) else type(error).__name__
 
 
 def _denied(error: stripe.StripeError, code: str, what: str) -> ValetProStripeError:

@@ -41,7 +41,7 @@ def _on_payment(event: WebhookEvent, apply: Callable[[StripePaymentMixin, Mappin
     except ContradictionError as error:
         event.error = str(error)
         return
-    if changed:
+    if changed and signals.payment_updated.has_receivers_for(state.app):
         tenant = getattr(payment, state.models.payment_tenant)
         tenant = state.session.get(state.models.Tenant, tenant)
         event.facts.append(partial(state.tell, signals.payment_updated, tenant=tenant, payment=payment))
@@ -102,11 +102,12 @@ def refresh_account(event: WebhookEvent) -> None:
 def _connected(event: WebhookEvent) -> list[Connection]:
     """Return the living connections to an event's account that its endpoint may speak about.
 
-    Those by a tenant's own key are told by that tenant's own endpoint, and all others by the platform's.
+    A tenant's own endpoint speaks about the connection that it belongs to, the platform's about all but those.
     """
-    by_key = event.scope.startswith(TENANTS_OWN)
     found = living_connections(get_state(), str(event.account_id), event.mode)
-    return [connection for connection in found if (connection.account_type is AccountType.RAW_KEYS) is by_key]
+    if event.scope.startswith(TENANTS_OWN):
+        return [connection for connection in found if connection.id == event.connection_id]
+    return [connection for connection in found if connection.account_type is not AccountType.RAW_KEYS]
 
 
 def revoke_account(event: WebhookEvent) -> None:

@@ -8,9 +8,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from . import audit, custody, endpoints
+from .crypto import key_id_of
 from .enums import Mode, OnboardingStatus, OperationState
 from .models import Connection
 from .models.types import UTCDateTime, utcnow
+from .secrets.database import DatabaseStore
 from .state import State
 
 _REASON: Final = "neutralized: this database is a copy, and the original goes on with it"
@@ -105,17 +107,22 @@ def _endings(state: State) -> dict[str, Any]:
 
 
 def _take_over_test_mode(state: State) -> None:
-    """Let what is left act for this app, and forget the original's endpoints: they deliver to the original alone."""
+    """Let what is left act for this app, and forget the original's endpoints: they deliver to the original alone.
+
+    All of them, also where the copy has the original's address in its settings still. What the copy lacks the
+    encryption key for is forgotten as well: nobody can read it here, and the app would not start.
+    """
     model, secret = state.models.Connection, state.models.Secret
     here = state.config.public_url
     elsewhere = sa.and_(_living(state), model.public_url.is_distinct_from(here))
-    theirs = sa.and_(elsewhere, model.endpoint_id.is_not(None))
+    theirs = sa.and_(_living(state), sa.or_(model.endpoint_token.is_not(None), model.endpoint_id.is_not(None)))
     forgotten = sa.and_(
         secret.connection_id.in_(sa.select(model.id).where(theirs)),
         secret.purpose == custody.WEBHOOK_SECRET,
         secret.stored.is_not(None),
     )
     state.session.execute(_forget(state, forgotten))
+    state.session.execute(_forget(state, _is_under_missing_key(state)))
     state.session.execute(sa.update(model).where(theirs).values(endpoint_token=None, endpoint_id=None))
     state.session.execute(sa.update(model).where(elsewhere).values(public_url=here))
 
@@ -124,7 +131,7 @@ def _forget(state: State, which: sa.ColumnElement[bool]) -> Any:
     """Return the statement that empties rows of secrets, and leaves what is in a vault alone."""
     model = state.models.Secret
     archived_at = sa.func.coalesce(model.archived_at, sa.literal(utcnow(), UTCDateTime))
-    return sa.update(model).where(which).values(stored=None, key_id=None, valid_until=None, archived_at=archived_at)
+    return sa.update(model).where(which).values(**custody.EMPTIED, archived_at=archived_at)
 
 
 def find_moved(state: State) -> list[Connection]:
@@ -146,16 +153,7 @@ def move(state: State, connection: Connection) -> bool:
         endpoints.remake(state, connection)
     audit.lock_tenant(state, connection.tenant_id)
     connection.public_url = state.config.public_url
-    audit.record(
-        state,
-        tenant_id=connection.tenant_id,
-        connection=connection,
-        actor="operator",
-        action="moved",
-        account_id=connection.account_id,
-        mode=connection.mode,
-        public_url=connection.public_url,
-    )
+    audit.record_about(state, connection, actor="operator", action="moved", public_url=connection.public_url)
     state.session.commit()
     return not by_hand
 
@@ -168,6 +166,11 @@ def _is_live_secret(state: State) -> sa.ColumnElement[bool]:
     connection, secret = state.models.Connection, state.models.Secret
     live = sa.select(connection.id).where(connection.mode == Mode.live)
     return sa.and_(secret.stored.is_not(None), secret.connection_id.in_(live))
+
+
+def _is_under_missing_key(state: State) -> sa.ColumnElement[bool]:
+    model, ours = state.models.Secret, [key_id_of(key) for key in state.config.encryption_keys]
+    return sa.and_(model.store == DatabaseStore.name, model.stored.is_not(None), model.key_id.not_in(ours))
 
 
 def _is_live_operation(state: State) -> sa.ColumnElement[bool]:

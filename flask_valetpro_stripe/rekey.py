@@ -1,20 +1,22 @@
-"""All secrets at once: encrypted under the newest key, or moved to another store, while the app runs."""
+"""All secrets at once: which keys they need, encrypted under the newest key, or moved to another store."""
 
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from . import custody
 from .crypto import key_id_in, key_id_of
-from .errors import SecretUnavailableError, ValetProStripeError
+from .errors import ConfigurationError, SecretUnavailableError, ValetProStripeError
 from .secrets.database import DatabaseStore
-from .secrets.store import Label, SecretStore, unreadable
+from .secrets.store import Label, SecretStore
 from .state import State
 
 log = logging.getLogger(__name__)
@@ -23,8 +25,7 @@ BATCH: Final = 100
 #: How often a busy database is asked again, and after how many seconds.
 _TRIES: Final = 10
 _PAUSE: Final = 0.2
-#: What these stores keep in the database is a name, never a ciphertext, so it may be shown.
-_VAULTS: Final = frozenset({"aws", "gcp", "vault"})
+_KEY_ID: Final = re.compile("[0-9a-f]{16}", re.ASCII)
 T = TypeVar("T")
 #: Is called with the number of secrets that were done since the last call.
 Told = Callable[[int], object]
@@ -65,15 +66,75 @@ def rows_per_key(state: State) -> dict[str, int]:
 
     Those under none of them are counted under ``""``.
     """
-    model = state.models.Secret
-    key_id = custody.key_id_in_row(model)
-    counts = dict.fromkeys([key_id_of(key) for key in state.config.encryption_keys], 0)
-    question = sa.select(key_id, sa.func.count()).where(*_rests(state, DatabaseStore.name)).group_by(key_id)
-    for found, rows in _committed(state, lambda: state.session.execute(question).all()):
+    counts = dict.fromkeys(_ring(state), 0)
+    for found, _, rows in _committed(state, lambda: state.session.execute(_by_key(state)).all()):
         # What stands there in a damaged row may be anything, so it is not repeated.
         name = found if found in counts else ""
         counts[name] = counts.get(name, 0) + rows
     return counts
+
+
+def rows_per_missing_key(state: State) -> dict[str, int]:
+    """Return how many secrets are encrypted under each key that is not in ENCRYPTION_KEYS, by the key's id."""
+    return _missing(state, state.session.execute(_by_key(state)).all())
+
+
+def refuse_missing_keys(state: State) -> None:
+    """Refuse to start without an encryption key that secrets in the database need; nothing is changed.
+
+    Where the database cannot be asked yet, nothing is said: such secrets cannot be read in any case.
+
+    :raises ConfigurationError: with what to do.
+    """
+    model = state.models.Secret
+    try:
+        with state.app.app_context(), state.session.get_bind(model).engine.connect() as database:
+            if not isinstance(database.engine.pool, StaticPool | SingletonThreadPool):
+                # No pool keeps it, so that no worker that is forked later shares its socket.
+                database.detach()
+            found = database.execute(_by_key(state)).all()
+    except (SQLAlchemyError, RuntimeError, OSError) as error:
+        log.debug("whether every encryption key is there was not asked: %s", type(error).__name__)
+        return
+    if missing := _missing(state, found):
+        raise _missing_keys(missing)
+
+
+def _missing_keys(missing: Mapping[str, int]) -> ConfigurationError:
+    what = ", ".join(f"{rows} under the key with the id {key_id}" for key_id, rows in missing.items())
+    ids = ", ".join(f"'{key_id}'" for key_id in missing)
+    forget = f"UPDATE stripe_secret SET stored = NULL, key_id = NULL WHERE key_id IN ({ids})"  # noqa: S608  hex digits
+    return ConfigurationError(
+        f"Secrets in the database are encrypted under a key that is not in VALETPRO_STRIPE_ENCRYPTION_KEYS: {what}. "
+        "Put that key back at the end of the list; 'flask stripe rotate-kek' then makes it dispensable. If it is lost "
+        f"for good, so are these secrets: back up the database, run in it {forget}, and have their tenants enter their "
+        "keys again on the payment settings page."
+    )
+
+
+def _missing(state: State, found: Iterable[Any]) -> dict[str, int]:
+    # A row where the two disagree is damaged. That is its tenant's trouble alone, and no reason not to start.
+    return {
+        named: rows
+        for named, noted, rows in sorted(found, key=str)
+        if named == noted and named not in _ring(state) and isinstance(named, str) and _KEY_ID.fullmatch(named)
+    }
+
+
+def _by_key(state: State) -> sa.Select[Any]:
+    """Return a query that counts ciphertexts by the key that they name themselves, and by what their rows note."""
+    model, named = state.models.Secret, _key_id_in_row(state)
+    columns: tuple[Any, ...] = (named, model.key_id, sa.func.count())
+    return sa.select(*columns).where(*_rests(state, DatabaseStore.name)).group_by(named, model.key_id)
+
+
+def _key_id_in_row(state: State) -> sa.ColumnElement[str]:
+    """Return, as SQL, the id of the encryption key that a ciphertext names: it begins with ``vp1.<key id>.``"""
+    return sa.func.substr(state.models.Secret.stored, 5, 16)
+
+
+def _ring(state: State) -> list[str]:
+    return [key_id_of(key) for key in state.config.encryption_keys]
 
 
 def rows_per_store(state: State) -> dict[str, int]:
@@ -164,34 +225,17 @@ def _move_from(state: State, store: str, target: SecretStore, told: Told) -> Ite
 def _move_one(state: State, row: Any, target: SecretStore) -> str | None:
     """Move one secret. What it returns is about an old entry that could not be deleted."""
     source, label = custody.store_of(state, row), _label(row)
-    secret = source.get(label, row.stored)
-    stored = target.put(label, secret)
-    try:
-        if target.get(label, stored) != secret:
-            raise unreadable(target.name, "it gave back something else than was put in")
-    except SecretUnavailableError:
-        _delete(target, label, stored)
-        raise
+    stored = custody.put_and_read_back(target, label, source.get(label, row.stored))
     if not _committed(state, lambda: _swap(state, [_swapping(row, target, stored)]) or _holds(state, row, stored)):
         # Somebody changed the row meanwhile; what is in it now is theirs.
-        _delete(target, label, stored)
+        custody.take_back(target, label, stored)
         return None
-    if _delete(source, label, row.stored):
+    if custody.take_back(source, label, row.stored):
         return None
-    entry = f" as {row.stored}" if row.store in _VAULTS else ""
     return (
-        f"{_name(row)} was moved, but its old entry is left over in {row.store!r}{entry}: delete it "
-        "there. Nothing more was moved out of that store; see that it deletes, and run this again."
+        f"{_name(row)} was moved, but its old entry is left over in {custody.place_of(row.store, row.stored)}: delete "
+        "it there. Nothing more was moved out of that store; see that it deletes, and run this again."
     )
-
-
-def _delete(store: SecretStore, label: Label, stored: str) -> bool:
-    try:
-        store.delete(label, stored)
-    except SecretUnavailableError as error:
-        log.warning("an entry of connection %s is left over in %s: %s", label.connection, store.name, error.code)
-        return False
-    return True
 
 
 def _rows(state: State) -> sa.Select[Any]:
@@ -212,7 +256,7 @@ def _rests(state: State, store: str) -> tuple[sa.ColumnElement[bool], ...]:
 def _is_old(state: State, database: DatabaseStore) -> sa.ColumnElement[bool]:
     model, newest = state.models.Secret, database.ring.newest
     # The column is a hint; what counts is the ciphertext.
-    under_another = sa.or_(model.key_id.is_(None), model.key_id != newest, custody.key_id_in_row(model) != newest)
+    under_another = sa.or_(model.key_id.is_(None), model.key_id != newest, _key_id_in_row(state) != newest)
     return sa.and_(*_rests(state, database.name), under_another)
 
 

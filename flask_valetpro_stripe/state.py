@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import stripe
 from blinker import NamedSignal
@@ -20,7 +20,6 @@ from .secrets.store import SecretStore
 
 if TYPE_CHECKING:
     from .events import Registry
-    from .webhooks.tenants import TenantEndpoints
     from .webhooks.verify import Endpoint
 
 log = logging.getLogger(__name__)
@@ -41,9 +40,12 @@ class State:
     #: The four endpoints of the platform's webhook URL, with their secrets.
     platform_endpoints: tuple[Endpoint, ...]
     #: The endpoints in tenants' own accounts.
-    tenant_endpoints: TenantEndpoints
+    tenant_endpoints: FindsEndpoints
     #: Where tenants' own secrets rest, by name. New ones go into the first; the others are read, and moved out of.
     stores: Mapping[str, SecretStore]
+    #: Tells a worker that an event is stored, by its row's id and its type; None where handlers run before Stripe is
+    #: answered.
+    enqueue: Callable[[int, str], None] | None = field(default=None, kw_only=True)
     #: The one transport to Stripe, shared by all tenants; tests put a simulator's here.
     http_client: stripe.HTTPClient
 
@@ -59,6 +61,13 @@ class State:
     def session(self) -> Session:
         """Return the host's session: what is written through it commits with ours, or not at all."""
         return self.db.session()
+
+
+class FindsEndpoints(Protocol):
+    """What finds the endpoint in a tenant's own account by its address: :class:`.webhooks.tenants.TenantEndpoints`."""
+
+    def find(self, state: State, token: str, *, again: bool = False) -> Endpoint | None:
+        """Return the endpoint with this unguessable part of its address, or None."""
 
 
 @dataclass

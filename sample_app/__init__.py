@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import click
 from flask import Flask
+
+from flask_valetpro_stripe.errors import ConfigurationError
 
 from . import auth, desk, guest, pages, seed, settings
 from .extensions import csrf, db, init_sqlite, login_manager, migrate
@@ -14,9 +17,22 @@ from .valetpro import valetpro
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """Return the desk, set up by defaults, then by the environment, then by ``config``."""
+    """Return the desk, set up by defaults, then by the environment, then by ``config``.
+
+    :raises ConfigurationError: for a setting that cannot work. In a ``flask`` command it is told in one line.
+    """
+    try:
+        return _make_app(config or {})
+    except ConfigurationError as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        # Flask loads the app before the command, so no command could catch it.
+        raise click.ClickException(str(error)) from None
+
+
+def _make_app(config: Mapping[str, Any]) -> Flask:
     app = Flask(__name__, instance_relative_config=True)
-    settings.load(app, config or {})
+    settings.load(app, config)
     db.init_app(app)
     init_sqlite(app)
     migrate.init_app(app, db)

@@ -64,7 +64,8 @@ def look(hotel: Tenant, *, state: str = "", search: str = "") -> Board:
 def version_of(ticket: Ticket) -> str:
     """Return a word that changes when the ticket's page would."""
     payment = ticket.payment and [getattr(ticket.payment, name) for name in _SEEN_OF_A_PAYMENT]
-    return _digest([ticket.id, str(ticket.state), ticket.amount, ticket.currency, payment, ticket.texted_at])
+    own = [ticket.id, str(ticket.state), ticket.amount, ticket.currency, ticket.texted_at, ticket.is_reachable]
+    return _digest([*own, payment])
 
 
 def _digest(seen: Iterable[object]) -> str:

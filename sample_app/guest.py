@@ -14,7 +14,7 @@ from . import tickets
 from .board import version_of
 from .extensions import db
 from .models import CarState, Ticket
-from .tickets import is_used_up, needs_link
+from .tickets import is_out_of_reach, is_used_up, needs_link
 
 bp = Blueprint("guest", __name__, url_prefix="/pay")
 
@@ -84,6 +84,8 @@ def _stage(ticket: Ticket, *, back: bool) -> str:
         return "refused"
     if payment is None or needs_link(ticket):
         return "unavailable"
+    if is_out_of_reach(ticket):
+        return "disconnected"
     if payment.status in (PaymentStatus.COMPLETED, PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.DISPUTED):
         return "paid"
     if payment.status == PaymentStatus.REFUNDED:

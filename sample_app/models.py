@@ -118,6 +118,10 @@ class Ticket(Model):
     tenant: Mapped[Tenant] = relationship()
     payment: Mapped[Payment | None] = relationship(lazy="joined")
 
+    if TYPE_CHECKING:
+        #: Whether the account of the ticket's payment is still connected; .valetpro adds it.
+        is_reachable: Mapped[bool]
+
     @property
     def link_key(self) -> str:
         """Return the idempotency key of the payment link that this ticket asks for now."""

@@ -102,7 +102,16 @@ def is_used_up(payment: Payment) -> bool:
 
 
 def is_payable(ticket: Ticket) -> bool:
-    """Return whether the ticket has a payment link that is still open."""
+    """Return whether the ticket has a payment link that is still open, on an account that is still connected."""
+    return _is_open(ticket) and ticket.is_reachable
+
+
+def is_out_of_reach(ticket: Ticket) -> bool:
+    """Return whether the link may still be open, but on an account that the hotel has disconnected."""
+    return _is_open(ticket) and not ticket.is_reachable
+
+
+def _is_open(ticket: Ticket) -> bool:
     return ticket.payment is not None and ticket.payment.status in _OPEN and not needs_link(ticket)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 
 from flask_login import current_user
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy.orm import aliased, column_property
 
-from flask_valetpro_stripe import ValetProStripe, WebhookEvent
+from flask_valetpro_stripe import AccountType, ValetProStripe, WebhookEvent
 
 from .extensions import db
 from .models import Payment, Tenant, Ticket
@@ -15,6 +16,27 @@ from .models import Payment, Tenant, Ticket
 log = logging.getLogger(__name__)
 
 valetpro = ValetProStripe(db, tenant=Tenant, payment=Payment)
+
+
+def _is_reachable() -> ColumnElement[bool]:
+    """Return whether the hotel still has a connection to the account that a ticket's payment goes to.
+
+    Without one the guest could still pay at Stripe, and the desk would never hear of it.
+    """
+    payment, living = aliased(Payment), aliased(valetpro.models.Connection)
+    # The platform's own account has no id here.
+    is_platforms = and_(payment.stripe_account_id.is_(None), living.account_type == AccountType.PLATFORM)
+    return exists().where(
+        payment.id == Ticket.payment_id,
+        living.tenant_id == payment.tenant_id,
+        living.mode == payment.mode,
+        living.ended_at.is_(None),
+        or_(living.account_id == payment.stripe_account_id, is_platforms),
+    )
+
+
+# Part of each query for tickets, so that a board of them asks once. The extension's tables exist from here on only.
+Ticket.is_reachable = column_property(_is_reachable())
 
 
 @valetpro.tenant_loader

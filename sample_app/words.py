@@ -9,7 +9,7 @@ from typing import Final
 from flask_valetpro_stripe import PaymentStatus, money
 
 from .models import CarState, Ticket
-from .tickets import needs_link, price_of
+from .tickets import is_out_of_reach, needs_link, price_of
 
 
 def shown(sums: Mapping[str, int], currency: str) -> str:
@@ -47,12 +47,15 @@ _STATE_PILLS: Final[Mapping[str, Pill]] = {
 }
 _ENDED: Final = frozenset({PaymentStatus.CANCELED, PaymentStatus.FAILED})
 _NO_LINK: Final = Pill("No payment link", "idle")
+_OUT_OF_REACH: Final = Pill("Account disconnected", "bad")
 
 
 def payment_pill(ticket: Ticket) -> Pill:
     """Return how the ticket's payment stands, in words."""
     if ticket.payment is None or (needs_link(ticket) and ticket.payment.status not in _ENDED):
         return _NO_LINK
+    if is_out_of_reach(ticket):
+        return _OUT_OF_REACH
     return _PAYMENT_PILLS[ticket.payment.status]
 
 

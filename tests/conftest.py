@@ -42,7 +42,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly which part of the system was missing, so that a green run is not taken for a whole one."""
-    for part in missing(["chromium", "postgresql"]):
+    for part in missing(["chromium", "postgresql", "redis"]):
         terminalreporter.section(f"{part.title} is missing: its tests did not run", red=True, bold=True)
         terminalreporter.line(f"Install it with: {part.command()}")
 
@@ -79,6 +79,12 @@ def postgresql() -> Iterator[PostgreSQL]:
     """The session's PostgreSQL server (with pytest-xdist: the worker's)."""
     with running_postgresql(_require(PARTS["postgresql"])) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_program() -> str:
+    """The path of Redis's server; a test starts one of its own, and may stop it."""
+    return _require(PARTS["redis"])
 
 
 @pytest.fixture

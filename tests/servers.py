@@ -131,6 +131,57 @@ def _wait_until_ready(port: int, server: subprocess.Popen[bytes], log: Path) -> 
     raise RuntimeError(f"PostgreSQL did not start. Its log says:\n{log.read_text(errors='replace')}")
 
 
+@dataclass
+class Redis:
+    """A server of Celery's messages, in memory only, that can be stopped and started again on its port."""
+
+    program: str
+    folder: Path
+    port: int = field(default_factory=free_port)
+    _server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start the server, and return when it answers."""
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        log = self.folder / "redis.log"
+        with log.open("ab") as written:
+            self._server = subprocess.Popen(
+                [self.program, *options], stdout=written, stderr=written, cwd=self.folder, preexec_fn=_end_with_parent
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._server.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                probe.sendall(b"PING\r\n")
+                if probe.recv(16).startswith(b"+PONG"):
+                    return
+            time.sleep(0.02)
+        raise NotStartedError(f"Redis did not start. Its log says:\n{log.read_text(errors='replace')}")
+
+    def stop(self) -> None:
+        """End the server; what it held is gone."""
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait(START_SECONDS)
+            self._server = None
+
+
+@contextlib.contextmanager
+def running_redis(program: str) -> Iterator[Redis]:
+    """Start a Redis, and end it, by its own pid, at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="valetpro-redis-"))
+    server = Redis(program, folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class OpenBao:
     """A running vault in development mode: everything in memory, a key-value engine of version 2 at ``secret``."""

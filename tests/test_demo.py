@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -50,6 +51,16 @@ def address(printed: str, which: str) -> str:
     return found[1]
 
 
+def operator(printed: str, folder: Path, environ: dict[str, str]) -> list[str]:
+    """Type the command that the demo prints for another terminal, and return what it answers."""
+    (line,) = re.findall(r"in another terminal: +(.*)", printed)
+    done = subprocess.run(
+        ["sh", "-e", "-c", line], cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 def test_the_demo_names_its_address_and_sign_ins_answers_and_ends_with_ctrl_c(
     demo: subprocess.Popen[str], tmp_path: Path
 ) -> None:
@@ -59,6 +70,13 @@ def test_the_demo_names_its_address_and_sign_ins_answers_and_ends_with_ctrl_c(
     desk, stripe = address(printed, "desk is open"), address(printed, "simulator is at")
     with urlopen(desk) as answer:
         assert "Sign in" in answer.read().decode()
+
+    # The terminal was set up for a real account; the line that the demo prints leads to the demo all the same.
+    elsewhere = {"VALETPRO_STRIPE_LIVE_SECRET_KEY": "sk_live_x", "DATABASE_URL": "sqlite:///elsewhere.sqlite3"}
+    assert operator(printed, tmp_path, elsewhere) == [
+        "1  active mode: test  Plaza Hotel",
+        "2  active mode: test  Seaside Resort",
+    ]
 
     # The desk's own database may be connected to real accounts; only the demo's is made anew.
     assert (tmp_path / "instance/desk.sqlite3").read_text() == "yesterday's"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import inspect
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sa
@@ -57,23 +59,42 @@ def points_of(page: str, mark: str) -> list[str]:
     return [" ".join(point.split()) for point in re.split(r"(?m)^- ", found) if point.strip()]
 
 
-@pytest.fixture
-def settings(sqlite_url: str) -> dict[str, Any]:
-    return {
-        "TESTING": True,
-        "SECRET_KEY": "for tests",
-        "WTF_CSRF_ENABLED": False,
-        "SQLALCHEMY_DATABASE_URI": sqlite_url,
-        "VALETPRO_STRIPE_ENCRYPTION_KEYS": [base64.b64encode(bytes(32)).decode()],
-    }
+# -- the README's app and the tests of docs/4-testing.md, as a reader copies them
+
+
+class Reader(NamedTuple):
+    """Somebody who did what the README says, with a folder and the environment of a terminal."""
+
+    folder: Path
+    environ: dict[str, str]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """A folder with the README's app and what its commands made there: in no debug mode, and nothing set besides."""
+    folder = tmp_path_factory.mktemp("reader")
+    foreign = ("FLASK_", "PYTEST_", "VALETPRO_STRIPE_")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    environ |= {"PATH": f"{Path(sys.executable).parent}:{environ['PATH']}", "PYTHONPATH": str(PROJECT)}
+    (folder / "app.py").write_text(*blocks_of("README.md", "run"))
+    printed = ""
+    for block in blocks_of("README.md", "run once", "sh"):
+        done = subprocess.run(["sh", "-e", "-c", block], cwd=folder, env=environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        printed += done.stdout
+    return Reader(folder, environ, printed)
 
 
 @pytest.fixture
-def readme(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def readme(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the README's module has in it. SQLAlchemy looks annotations up in the module that a class names."""
-    module = ModuleType("readme")
+    spec = spec_from_file_location("readme", reader.folder / "app.py")
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "readme", module)
-    run(blocks_of("README.md", "run"), vars(module))
+    spec.loader.exec_module(module)
     return vars(module)
 
 
@@ -82,49 +103,24 @@ def run(blocks: list[str], names: dict[str, Any]) -> None:
         exec(block, names)
 
 
-def make_hotel(names: dict[str, Any], app: Flask) -> None:
-    """Make the tables; the README's own page makes a tenant with an admin."""
-    with app.app_context():
-        names["db"].create_all()
-    admin_client(app)
-
-
-def admin_client(app: Flask) -> Any:
-    client = app.test_client()
-    assert "Payments" in client.get("/").text
-    return client
-
-
-def add_helpers(names: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Define what docs/4-testing.md leaves to the reader's app."""
-    make = names["create_app"]
-
-    def create_app(config: dict[str, Any]) -> Flask:
-        app: Flask = make(config)
-        make_hotel(names, app)
-        return app
-
-    names.update(
-        CONFIG=settings,
-        create_app=create_app,
-        admin_client=admin_client,
-        tenant_of_the_admin=lambda: names["db"].session.get(names["Tenant"], 1),
-    )
-    run(blocks_of("docs/4-testing.md", "run"), names)
+def test_commands_of_the_readme_make_a_database_and_its_secrets_and_nothing_is_missing(reader: Reader) -> None:
+    assert reader.printed.endswith("Nothing is misconfigured.\n")
+    assert (reader.folder / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_app_of_the_readme_makes_a_payment_link(
-    readme: dict[str, Any], settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    readme: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    simulator = Simulator(public_url="http://localhost")
-    app = readme["create_app"]({**settings, **simulator.config()})
+    app = readme["create_app"]()
+    here = app.config["VALETPRO_STRIPE_PUBLIC_URL"]
+    simulator = Simulator.for_config(app.config, base_url=app.config["VALETPRO_STRIPE_API_BASE"])
     simulator.install(app)
-    add_helpers(readme, settings)
-    make_hotel(readme, app)
-    account = simulator.create_account("Plaza Hotel")
+    admin = app.test_client()
+    assert "Payments" in admin.get("/", base_url=here).text
+    connect_with_token(admin, here, simulator)
 
-    with app.app_context():
-        with tenant_context(readme["connected_tenant"](app, simulator, account.id)):
+    with app.app_context(), closing_database(readme["db"]):
+        with tenant_context(readme["db"].session.get(readme["Tenant"], 1)):
             run(blocks_of("README.md", "run in tenant"), readme)
         printed = capsys.readouterr().out
         assert printed == f"{readme['payment'].stripe_payment_link_url} PENDING\n"
@@ -132,19 +128,35 @@ def test_the_app_of_the_readme_makes_a_payment_link(
         simulator.pay(readme["payment"].stripe_payment_link_url)
         simulator.deliver_all(app)
         assert capsys.readouterr().out == "Plaza Hotel was paid\n"
-        readme["db"].engine.dispose()
 
 
-@pytest.mark.parametrize("test", ["test_a_guest_pays", "test_an_account_is_made", "test_a_key_is_pasted"])
-def test_the_tests_of_the_testing_page_pass(readme: dict[str, Any], settings: dict[str, Any], test: str) -> None:
-    add_helpers(readme, settings)
-    simulator = readme["simulator"].__wrapped__()
-    app = readme["app"].__wrapped__(simulator)
+def connect_with_token(admin: Any, here: str, simulator: Simulator) -> None:
+    """Press the button as a browser does, with the token of the page."""
+    page = admin.get("/settings/payments/", base_url=here).text
+    token = re.findall(r'name="csrf_token"[^>]* value="([^"]+)"', page)[0]
+    fields = {"mode": "test", "csrf_token": token}
+    there = admin.post("/settings/payments/connect", data=fields, base_url=here).headers["Location"]
+    account = simulator.create_account("Plaza Hotel")
+    assert admin.get(simulator.authorize(there, account.id)).status_code == 303
 
-    readme[test](app, simulator)
 
-    with app.app_context():
-        readme["db"].engine.dispose()
+@contextmanager
+def closing_database(db: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        db.session.remove()
+        db.engine.dispose()
+
+
+def test_the_tests_of_the_testing_page_pass_beside_the_app_of_the_readme(reader: Reader) -> None:
+    (reader.folder / "test_app.py").write_text("\n\n".join(blocks_of("docs/4-testing.md", "run")))
+    pytest_alone = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_app.py"]
+
+    done = subprocess.run(pytest_alone, cwd=reader.folder, env=reader.environ, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
 
 
 # -- what the pages say is what the code says
@@ -233,8 +245,8 @@ def test_keys_of_the_simulators_page_can_be_pasted_and_lack_nothing(sqlite_url: 
     page = Client(simulator)
     page.post("/", data={"name": "Hotel Riviera"})
     (account_id,) = set(re.findall(r'value="(acct_\w+)"', page.get("/").text))
-    page.post("/", data={"account": account_id})
-    (restricted,), (publishable,) = (re.findall(rf"{kind}_test_\w+", page.get("/").text) for kind in ("rk", "pk"))
+    page.post("/", data={"account": account_id, "restricted": "test"})
+    (restricted,), (publishable,) = (set(re.findall(rf"{kind}_test_\w+", page.get("/").text)) for kind in ("rk", "pk"))
     with make_host(sqlite_url, simulator=simulator, config={"WTF_CSRF_ENABLED": False}) as host:
         plaza = Owner.of(host, "Hotel Plaza")
 
@@ -296,7 +308,7 @@ def test_store_of_the_page_keeps_each_tenants_key_for_that_tenant_alone(sqlite_u
         assert len(safe.table) == 4  # Of each: an API key, and the secret of its endpoint.
         (stored,) = [row.stored for row in hotels[0].secrets()]
         with pytest.raises(SecretUnavailableError, match="for something else"):
-            safe.get(replace(LABEL, tenant=str(hotels[1].tenant.id)), stored)
+            host.state.stores["safe"].get(replace(LABEL, tenant=str(hotels[1].tenant.id)), stored)
         safe.delete(LABEL, stored)
         safe.delete(LABEL, stored)
         with pytest.raises(SecretUnavailableError, match="no such secret"):

@@ -33,7 +33,7 @@ FLOORS = {
     "words": ["errors", "enums", "signals", "money"],
     "edges": ["config", "models", "crypto", "secrets"],
     "centre": ["state", "gateway", "custody", "credentials", "context", "events"],
-    "shared features": ["audit", "endpoints", "connections", "rekey", "neutralize"],
+    "shared features": ["audit", "endpoints", "parked", "connections", "rekey", "neutralize"],
     "features": ["payments", "onboarding", "insights"],
     # An event of the platform's own account is the tenant's whose payment it is about, so the inbox looks at payments.
     "inbox": ["webhooks"],
@@ -223,20 +223,28 @@ def test_the_lock_holds_what_the_project_asks_for(lock: str) -> None:
         assert requirement.specifier.contains(versions[requirement.name]), f"{requirement}: run 'make lock'."
 
 
+def make_source(folder: Path) -> Path:
+    """Return a copy of what a wheel is built from, so that the checkout stays clean, with strangers beside it."""
+    source = folder / "source"
+    copytree(PACKAGE, source / NAME, ignore=ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.cfg", "setup.py", "LICENSE", "README.md"):
+        (source / name).write_bytes((PROJECT / name).read_bytes())
+    for stranger in ("sample_app", "tests", "migrations"):
+        (source / stranger).mkdir()
+        (source / stranger / "__init__.py").touch()
+    return source
+
+
+def build_wheel(source: Path) -> subprocess.CompletedProcess[str]:
+    command = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    return subprocess.run([sys.executable, "-c", command, ".."], cwd=source, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The names of the files in the wheel, built from a copy so that the checkout stays clean."""
+    """The names of the files in the wheel."""
     folder = tmp_path_factory.mktemp("wheel")
-    copytree(PACKAGE, folder / "source" / NAME, ignore=ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.cfg", "LICENSE", "README.md"):
-        (folder / "source" / name).write_bytes((PROJECT / name).read_bytes())
-    for stranger in ("sample_app", "tests", "migrations"):
-        (folder / "source" / stranger).mkdir()
-        (folder / "source" / stranger / "__init__.py").touch()
-    command = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    built = subprocess.run(
-        [sys.executable, "-c", command, str(folder)], cwd=folder / "source", capture_output=True, text=True
-    )
+    built = build_wheel(make_source(folder))
     assert built.returncode == 0, built.stderr
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
         return archive.namelist()
@@ -250,6 +258,17 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: list[str]) -> None:
 
 def test_the_wheel_holds_nothing_but_the_package(wheel: list[str]) -> None:
     assert {name.split("/")[0] for name in wheel} == {NAME, "flask_valetpro_stripe-0.1.0.dist-info"}
+
+
+def test_a_clone_without_htmx_builds_no_wheel_and_says_what_brings_it(tmp_path: Path) -> None:
+    source = make_source(tmp_path)
+    (source / NAME / "static" / "valetpro_stripe" / "htmx.min.js").unlink()
+
+    built = build_wheel(source)
+
+    assert built.returncode != 0
+    assert "htmx.min.js is missing, and the settings pages load it. Run 'make assets'" in built.stderr
+    assert list(tmp_path.glob("*.whl")) == []
 
 
 def test_the_wheel_announces_no_entry_points_that_load_us_into_strangers_apps(wheel: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,6 +17,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 INSTANCE = PROJECT / "instance"
 # Not the desk's own desk.sqlite3, which somebody may have connected to real accounts.
 DATABASE = INSTANCE / "demo.sqlite3"
+#: What another terminal needs to run commands against the demo that is open.
+TERMINAL = INSTANCE / "demo.env"
+#: What a variable of these names may lead to is real.
+FOREIGN = ("VALETPRO_STRIPE_", "TWILIO_", "FLASK_")
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
 LOG_LINES = 20
@@ -29,9 +34,12 @@ WELCOME = """
     (the password of all three is: demo)
 
   1. Sign in as admin@plaza.example, open Payments and connect Stripe. The page that answers is the simulator.
-  2. Open Tickets and park a car: name, phone, plate, amount. The guest's text appears below.
-  3. Open the link of the text as the guest, and pay with 4242 4242 4242 4242.
+  2. Open Tickets, fill in New ticket and press Open and text the guest. The ticket's page shows the text.
+  3. Follow the link in the text as the guest, and pay with 4242 4242 4242 4242.
   4. Watch the ticket turn paid at the desk, by itself.
+
+  The operator's commands, in another terminal:  . instance/demo.env && flask stripe tenants
+  Each start begins anew: what an earlier demo had in its database is gone. The desk's own database is left alone.
 
   No real Stripe and no real money: the simulator is at {stripe}. Logs are in instance/. Ctrl-C ends both.
 """
@@ -42,8 +50,10 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     desk, stripe = f"http://{HOST}:{free_port_from(5000)}", f"http://{HOST}:{free_port_from(4242)}"
-    environment = demo_environment(desk, stripe)
+    settings = demo_settings(desk, stripe)
+    environment = clean_environment() | settings
     prepare(environment)
+    write_terminal(settings)
     with ExitStack() as servers:
         try:
             running = {
@@ -89,22 +99,39 @@ def port_of(url: str) -> str:
     return url.rpartition(":")[2]
 
 
-def demo_environment(desk: str, stripe: str) -> dict[str, str]:
-    """Return the environment of the demo's processes, without what could lead to a real account or database."""
-    foreign = ("VALETPRO_STRIPE_", "TWILIO_", "FLASK_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return kept | {
+def clean_environment() -> dict[str, str]:
+    """Return this environment without what could lead to a real account or database."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    return kept | {"PYTHONUNBUFFERED": "1"}
+
+
+def demo_settings(desk: str, stripe: str) -> dict[str, str]:
+    """Return what the environment of the demo's processes says of its desk."""
+    return {
         "DATABASE_URL": f"sqlite:///{DATABASE}",
-        "PYTHONUNBUFFERED": "1",
+        "FLASK_APP": "sample_app",
         "VALETPRO_STRIPE_PUBLIC_URL": desk,
         "VALETPRO_STRIPE_API_BASE": stripe,
         "VALETPRO_STRIPE_CONNECT_BASE": stripe,
     }
 
 
+def write_terminal(settings: dict[str, str]) -> None:
+    """Write what lets ``flask …`` in a terminal speak to this demo, and to nothing that the terminal was set up for."""
+    programs = f"{shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+    foreign = "|".join(FOREIGN)
+    lines = [
+        "# For a terminal beside the demo: . instance/demo.env",
+        f"for name in $(env | sed -nE 's/^(({foreign})[A-Z_]*)=.*/\\1/p'); do unset \"$name\"; done; unset name",
+        f"export PATH={programs}",
+        *(f"export {name}={shlex.quote(value)}" for name, value in settings.items()),
+    ]
+    TERMINAL.write_text("\n".join(lines) + "\n")
+
+
 def flask(*arguments: str) -> list[str]:
     """Return the command line of one of the sample app's commands."""
-    return [sys.executable, "-m", "flask", "--app", "sample_app", *arguments]
+    return [sys.executable, "-m", "flask", *arguments]
 
 
 def prepare(environment: dict[str, str]) -> None:

@@ -40,6 +40,11 @@ def _version(folder: str) -> tuple[int, ...]:
     return tuple(int(number) for number in folder.split(".") if number.isdigit())
 
 
+def find_redis() -> str | None:
+    """Return the path of Redis's server."""
+    return shutil.which("redis-server")
+
+
 def find_venv() -> str | None:
     """Return a word if this Python can make virtual environments; Debian packages that part apart."""
     return "ensurepip" if importlib.util.find_spec("ensurepip") else None
@@ -65,6 +70,7 @@ PARTS = {
     "venv": Part("Python's venv", find_venv, "python3-venv", "brew install python"),
     "chromium": Part("Chromium", find_chromium, "chromium", "brew install --cask chromium"),
     "postgresql": Part("PostgreSQL's server", find_postgresql, "postgresql", "brew install postgresql@15"),
+    "redis": Part("Redis's server", find_redis, "redis-server", "brew install redis"),
 }
 
 

@@ -89,6 +89,11 @@ class Connection(TenantOwned):
     endpoint_token: Mapped[str | None] = mapped_column(sa.String(64))
     #: ``we_…``, the endpoint at Stripe that we made with the tenant's key. None where the secret was pasted.
     endpoint_id: Mapped[str | None] = mapped_column(sa.String(255))
+    #: What Stripe said about that endpoint when it was last asked: ``enabled``, ``disabled``, ``missing``, …
+    endpoint_state: Mapped[str | None] = mapped_column(sa.String(32))
+    endpoint_checked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    #: Up to when Stripe's list of events has been gone through for missed ones.
+    events_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     #: The app's public address when the connection was made. In a copy of the database it is another app's.
     public_url: Mapped[str | None] = mapped_column(sa.String(255))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
@@ -136,7 +141,8 @@ class Secret(TenantOwned):
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     #: When another version took its place, or its connection ended. An archived API key is never used.
     archived_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    #: Until when an archived webhook secret still verifies: Stripe signs with the old one for a while.
+    #: Until when an archived webhook secret still verifies: Stripe signs with the old one for a while. Any version that
+    #: has such an end is not brought back; an API key gets one when it is to be destroyed.
     valid_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     @declared_attr.directive
@@ -173,6 +179,11 @@ class WebhookEvent(_Hosted):
     connection_id: Mapped[int | None] = mapped_column(sa.ForeignKey("stripe_connection.id"))
     status: Mapped[EventStatus] = mapped_column(words(EventStatus))
     attempts: Mapped[int] = mapped_column(default=1)
+    #: Goes up with each claim: whoever was slow, and lost the event to somebody else, can no longer finish it.
+    generation: Mapped[int] = mapped_column(default=0, server_default="0")
+    #: From when on it is anybody's to take: at once, after a pause, or when the lease of whoever has it ends. None
+    #: where nothing is left to do.
+    due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     #: Why it failed, was parked, or was not applied.
     error: Mapped[str | None] = mapped_column(sa.Text)
     #: The event as it was signed; None once pruned.
@@ -186,6 +197,15 @@ class WebhookEvent(_Hosted):
         return (
             sa.UniqueConstraint("scope", "event_id", name="uq_stripe_webhook_event"),
             sa.Index("ix_stripe_webhook_event_health", "tenant_id", "mode", "received_at"),
+            # Only what waits: of a table that keeps everything, the worker looks at little.
+            sa.Index(
+                "ix_stripe_webhook_event_waiting",
+                "tenant_id",
+                "due_at",
+                postgresql_where=sa.text("due_at IS NOT NULL"),
+                sqlite_where=sa.text("due_at IS NOT NULL"),
+            ),
+            sa.Index("ix_stripe_webhook_event_received", "received_at"),
         )
 
     @declared_attr

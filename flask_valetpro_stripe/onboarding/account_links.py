@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
@@ -16,16 +15,15 @@ from ..enums import AccountType, Mode, OnboardingStatus
 from ..errors import ConfigurationError, ConnectionRevokedError, ValetProStripeError
 from ..gateway import ask_stripe, make_platform_client, platform_key
 from ..models import Connection, key_of
-from ..models.types import utcnow
 from ..state import State
 from .making import OtherParamsError, country_of, make_account
 from .presets import PRESETS
 from .status import refresh, storable
 
 log = logging.getLogger(__name__)
-#: Links that a tenant gets within :data:`WINDOW`: enough for every impatient click, too few for a loop of redirects.
+#: Links that a tenant gets within :data:`.audit.WINDOW`: enough for every impatient click, too few for a loop of
+#: redirects.
 MOST_LINKS: Final = 10
-WINDOW: Final = timedelta(minutes=10)
 _BEGAN: Final = "onboarding_began"
 _RENEWED: Final = "onboarding_renewed"
 #: How Stripe says that there is no such account any more, where it does not refuse access to it.
@@ -61,6 +59,7 @@ def begin(
             make_account(state, tenant, connection, country=country, actor=user_id)
         except OtherParamsError:
             # What we would send has changed since an answer got lost: that account, if it was made, is nobody's.
+            log.warning("if Stripe made an account with metadata valetpro_connection=%s, nobody uses it", connection.id)
             connection = _find_or_prepare(state, tenant, mode, account_type, user_id)
             _send(state, tenant, connection, _BEGAN, user_id)
             make_account(state, tenant, connection, country=country, actor=user_id)
@@ -170,7 +169,6 @@ def _made(state: State, tenant: Any, mode: Mode, account_type: AccountType) -> l
 
 def _send(state: State, tenant: Any, connection: Connection, action: str, user_id: str) -> None:
     """Note that the tenant's admin is sent to Stripe for ``connection``, unless it happens too often. Commits."""
-    audit.lock_tenant(state, key_of(tenant))
     _refuse_too_many(state, tenant)
     if action == _BEGAN:
         _take_place(state, tenant, connection)
@@ -178,24 +176,12 @@ def _send(state: State, tenant: Any, connection: Connection, action: str, user_i
         if connection.account_id is None and connection.account_name is None and isinstance(name, str):
             # What is sent to Stripe: it must be the same when the call is repeated, whatever the tenant's name is then.
             connection.account_name = storable(name)
-    audit.record(
-        state,
-        tenant_id=key_of(tenant),
-        connection=connection,
-        actor=user_id,
-        action=action,
-        account_id=connection.account_id,
-        mode=connection.mode,
-    )
+    audit.record_about(state, connection, actor=user_id, action=action)
     state.session.commit()
 
 
 def _refuse_too_many(state: State, tenant: Any) -> None:
-    entry = state.models.AuditEntry
-    sent = sa.select(sa.func.count()).where(
-        entry.tenant_id == key_of(tenant), entry.action.in_([_BEGAN, _RENEWED]), entry.at > utcnow() - WINDOW
-    )
-    if (state.session.scalar(sent) or 0) >= MOST_LINKS:
+    if audit.count_recent(state, tenant, _BEGAN, _RENEWED) >= MOST_LINKS:
         state.session.rollback()
         raise ValetProStripeError(
             f"Links to Stripe were asked for {MOST_LINKS} times in the last ten minutes.",

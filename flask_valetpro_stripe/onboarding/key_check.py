@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final, cast
 
-import sqlalchemy as sa
 import stripe
 
-from .. import audit, custody
+from .. import audit
 from ..config import Config
 from ..enums import Mode
 from ..errors import (
@@ -22,16 +20,16 @@ from ..errors import (
     ModeMismatchError,
     ValetProStripeError,
 )
-from ..gateway import Credentials, ask_stripe, make_client
-from ..models import key_of
-from ..models.types import utcnow
+from ..gateway import Credentials, ask_stripe, is_decision, make_client
+from ..models import Connection, key_of
 from ..secrets import Secret
 from ..state import State
 from .status import fetch_own_account_id, missing_of, name_of
 
-#: Keys that a tenant may have checked within :data:`WINDOW`: enough for every typo, too few to try stolen ones.
+#: Keys that a tenant may have checked within :data:`.audit.WINDOW`: enough for every typo, too few to try stolen ones.
 MOST_CHECKED: Final = 10
-WINDOW: Final = timedelta(minutes=10)
+#: For how many seconds Stripe is asked about one key: up to 16 questions, and an admin who waits for the page.
+PATIENCE: Final = 20.0
 _LONGEST: Final = 255
 _API_KEY: Final = re.compile(r"(?:sk|rk)_(test|live)_[A-Za-z0-9_]{8,}", re.ASCII)
 _PUBLISHABLE: Final = re.compile(r"pk_(test|live)_[A-Za-z0-9_]{8,}", re.ASCII)
@@ -39,6 +37,7 @@ _PUBLISHABLE: Final = re.compile(r"pk_(test|live)_[A-Za-z0-9_]{8,}", re.ASCII)
 _WEBHOOK_SECRET: Final = re.compile(r"whsec_[A-Za-z0-9+/=-]{24,}", re.ASCII)
 #: What stands for the middle of a key where it is not shown, here and in the dashboard.
 _HIDDEN: Final = ("…", "...", "•", "*")
+_OF_MANY: Final = "That is an organization's key, which opens many accounts. Make a restricted key of this one account."
 #: What people paste by mistake, by how it begins.
 _MISTAKES: Final[Mapping[str, str]] = {
     "pk_": "That is a publishable key. The secret key begins with rk_ or sk_.",
@@ -47,8 +46,8 @@ _MISTAKES: Final[Mapping[str, str]] = {
     "acct_": "That is the id of an account. The secret key begins with rk_ or sk_.",
     "ca_": "That is a Connect client id. The secret key begins with rk_ or sk_.",
     "ek_": "That is an ephemeral key, which expires within the hour. Make a restricted key, rk_….",
-    "sk_org_": "That is an organization's key, which opens many accounts. Make a restricted key of this one account.",
-    "rk_org_": "That is an organization's key, which opens many accounts. Make a restricted key of this one account.",
+    "sk_org_": _OF_MANY,
+    "rk_org_": _OF_MANY,
 }
 #: What the key must be allowed, by the permissions' names in the dashboard, and the call that shows it: Stripe looks at
 #: the permission first, and refuses a call that lacks its parameters afterwards, so none of them does anything.
@@ -132,7 +131,7 @@ def read_secret_key(config: Config, mode: Mode, text: str) -> Secret:
     """
     text = text.strip(" ")
     match = _API_KEY.fullmatch(text) if len(text) <= _LONGEST else None
-    if match is None or text.startswith(("sk_org_", "rk_org_")):
+    if match is None:
         raise _not_a_key(text)
     if match[1] != mode:
         raise ModeMismatchError(
@@ -149,11 +148,9 @@ def read_secret_key(config: Config, mode: Mode, text: str) -> Secret:
 
 
 def _not_a_key(text: str) -> InvalidKeyError:
-    what = next((said for start, said in _MISTAKES.items() if text.startswith(start) and "_org_" not in text), None)
-    if text.startswith(("sk_org_", "rk_org_")):
-        what = _MISTAKES["sk_org_"]
-    elif any(mark in text for mark in _HIDDEN):
-        what = "That is a key with its middle hidden. Copy the whole key, or leave the field empty to keep it."
+    what = next((said for start, said in _MISTAKES.items() if text.startswith(start)), None)
+    if what is None and any(mark in text for mark in _HIDDEN):
+        what = "That is a key with its middle hidden. Copy the whole key."
     return InvalidKeyError(
         what or "That is not a Stripe API key: it begins with rk_ or sk_, and has letters, digits and _ only.",
         code="not_a_key",
@@ -195,24 +192,20 @@ def read_webhook_secret(text: str) -> Secret:
     return Secret(text)
 
 
-def allow_check(state: State, tenant: Any, mode: Mode, pasted: Pasted, *, actor: str) -> None:
+def allow_check(state: State, tenant: Any, mode: Mode, *, actor: str, fingerprint: str | None) -> None:
     """Note in the tenant's history that a key is about to be tried. Commits.
 
+    :param fingerprint: of the secret key; None where only what belongs to it is tried.
     :raises ValetProStripeError: if that happens too often.
     """
-    audit.lock_tenant(state, key_of(tenant))
-    model = state.models.AuditEntry
-    tried = sa.select(sa.func.count()).where(
-        model.tenant_id == key_of(tenant), model.action == "key_checked", model.at > utcnow() - WINDOW
-    )
-    if (state.session.scalar(tried) or 0) >= MOST_CHECKED:
+    if audit.count_recent(state, tenant, "key_checked") >= MOST_CHECKED:
         state.session.rollback()
         raise ValetProStripeError(
             f"Keys were entered {MOST_CHECKED} times in the last ten minutes.",
             code="too_many",
             hint="Wait some minutes, then enter the right one.",
         )
-    shown: dict[str, Any] = {"fingerprint": custody.fingerprint(state, pasted.key)} if pasted.key else {}
+    shown: dict[str, Any] = {"fingerprint": fingerprint} if fingerprint else {}
     audit.record(state, tenant_id=key_of(tenant), actor=actor, action="key_checked", mode=mode, **shown)
     state.session.commit()
 
@@ -220,11 +213,12 @@ def allow_check(state: State, tenant: Any, mode: Mode, pasted: Pasted, *, actor:
 def check_key(state: State, key: Secret, mode: Mode) -> Checked:
     """Return what Stripe says about a key. Asks Stripe several times, changes nothing there.
 
+    :raises OutcomeUnknownError: if an answer does not come, or :data:`PATIENCE` runs out before the last one.
     :raises InvalidKeyError: if Stripe does not accept it, or it is expired.
     :raises ModeMismatchError: if it works in the other mode.
     :raises MissingPermissionError: naming all that it must be allowed and is not.
     """
-    client = make_client(state, Credentials(key, None, mode))
+    client = make_client(state, Credentials(key, None, mode), patience=PATIENCE)
     _prove_mode(client, mode)
     account = _read_account(client)
     missing = _refused(client, REQUIRED) if key.reveal().startswith("rk_") else []
@@ -236,6 +230,12 @@ def check_key(state: State, key: Secret, mode: Mode) -> Checked:
     less = _refused(client, OPTIONAL) if key.reveal().startswith("rk_") else []
     wanted = tuple(missing_of(account)) if "charges_enabled" in account else None
     return Checked(key, str(account["id"]), name_of(account), wanted, tuple(less))
+
+
+def note_checked(connection: Connection, checked: Checked) -> None:
+    """Note on a connection what its key says about its account and itself. The caller commits."""
+    connection.account_name = checked.account_name or connection.account_name
+    connection.missing_permissions = list(checked.missing_permissions) or None
 
 
 def _prove_mode(client: stripe.StripeClient, mode: Mode) -> None:
@@ -270,16 +270,11 @@ def _may(client: stripe.StripeClient, name: str, method: str, path: str) -> bool
         ask_stripe(f"Checking the permission '{name}'", client.raw_request, method, path)
     except MissingPermissionError:
         return False
-    except InvalidKeyError:
-        raise
     except ValetProStripeError as error:
-        if error.code in _NO_ANSWER:
+        # Refused for what the call lacks: the permission was looked at before.
+        if not is_decision(error):
             raise
     return True
-
-
-#: Errors that tell nothing about the permission.
-_NO_ANSWER: Final = ("outcome_unknown", "stripe_answer", "rate_limit", "lock_timeout", "RateLimitError")
 
 
 def refuse_platforms(state: State, checked: Checked, mode: Mode) -> None:
@@ -312,13 +307,13 @@ def prove_same_account(state: State, key: Secret, publishable_key: str, mode: Mo
     :raises InvalidKeyError: if they are not, or Stripe does not accept the publishable key.
     :raises MissingPermissionError: if the key may not read tokens, so that nobody can tell.
     """
-    public = make_client(state, Credentials(Secret(publishable_key), None, mode))
+    public = make_client(state, Credentials(Secret(publishable_key), None, mode), patience=PATIENCE)
     try:
         # A made-up identity number: a token by itself does nothing, and is forgotten.
         token = ask_stripe("Checking the publishable key", public.v1.tokens.create, {"pii": {"id_number": "000000000"}})
     except InvalidKeyError:
         raise InvalidKeyError("Stripe does not accept the publishable key. Nothing was saved.") from None
-    secret = make_client(state, Credentials(key, None, mode))
+    secret = make_client(state, Credentials(key, None, mode), patience=PATIENCE)
     try:
         ask_stripe("Checking the publishable key", secret.v1.tokens.retrieve, str(token.id))
     except MissingPermissionError:

@@ -6,11 +6,11 @@ import logging
 import re
 from typing import Any, Final, cast
 
-from .. import audit
+from .. import audit, parked
 from ..connections import give_up
 from ..enums import Mode
-from ..errors import ConfigurationError, MissingPermissionError, OutcomeUnknownError, ValetProStripeError
-from ..gateway import ask_stripe, make_account_client, make_platform_client
+from ..errors import ConfigurationError, MissingPermissionError, ValetProStripeError
+from ..gateway import ask_stripe, is_decision, make_account_client, make_platform_client
 from ..models import Connection
 from ..state import State
 from .presets import PRESETS
@@ -47,14 +47,15 @@ def _platforms_country(state: State, mode: Mode) -> str:
         raise ValetProStripeError(
             "Stripe has to know in which country the business is, and the platform's key may not read its own.",
             code="country",
-            hint="Choose a country, or ask the operator of this service.",
+            hint="The operator must give tenants a 'country', two letters such as FR, or let the key read the account.",
         ) from None
 
 
 def make_account(state: State, tenant: Any, connection: Connection, *, country: str | None, actor: str) -> None:
     """Have Stripe make the account of a connection that is committed, and save its id. Commits.
 
-    A lost answer leaves the connection as it is: the next call repeats the same request under the same key.
+    A lost answer, and a refusal of who asks or how often, leave the connection as it is: the next call repeats the same
+    request under the same key.
 
     :param country: where the business is; where the platform is, if None.
     :raises OtherParamsError: if the request cannot be the same any more.
@@ -70,11 +71,10 @@ def make_account(state: State, tenant: Any, connection: Connection, *, country: 
     state.session.commit()
     try:
         made = ask_stripe("Making the account", create, cast(Any, asked), cast(Any, options))
-    except OutcomeUnknownError:
-        raise
     except ValetProStripeError as error:
-        # Refused for good: Stripe would repeat its refusal to the same key.
-        give_up(state, connection, actor=actor)
+        if is_decision(error):
+            # Refused for good: Stripe would repeat its refusal to the same key.
+            give_up(state, connection, actor=actor)
         raise _explained(error, is_v2=is_v2) from None
     _save(state, connection, str(made.id), actor)
 
@@ -157,16 +157,13 @@ def _save(state: State, connection: Connection, account_id: str, actor: str) -> 
         # Where it is not the current one, it holds the account when it becomes that.
         if connection.is_current and not state.config.allow_shared_accounts:
             connection.claimed_account_id = account_id
-        audit.record(
-            state,
-            tenant_id=connection.tenant_id,
-            connection=connection,
-            actor=actor,
-            action="account_made",
-            account_id=account_id,
-            mode=connection.mode,
-        )
+        audit.record_about(state, connection, actor=actor, action="account_made")
     has_ended = connection.ended_at is not None
+    if not has_ended:
+        # Stripe tells of an account that it has just made, perhaps before it answers.
+        parked.release(state, connection)
     state.session.commit()
     if has_ended:
-        raise ValetProStripeError("It was given up meanwhile.", code="ended", hint="Press the button again.")
+        raise ValetProStripeError(
+            "This account was disconnected while Stripe made it.", code="ended", hint="Press the button again."
+        )

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
+from .. import audit
 from ..connections import open_connection
 from ..enums import AccountType, Mode
 from ..errors import (
@@ -51,9 +52,12 @@ def begin(state: State, tenant: Any, mode: Mode, *, user_id: str, session_token:
         )
     token = secrets.token_urlsafe(32)
     model = state.models.OAuthState
+    # Two clicks at once are counted one after the other.
+    audit.lock_tenant(state, key_of(tenant))
     state.session.execute(sa.delete(model).where(model.expires_at < utcnow()))
     begun = sa.select(sa.func.count()).where(model.tenant_id == key_of(tenant))
     if (state.session.scalar(begun) or 0) >= MOST_BEGUN:
+        state.session.rollback()
         raise ValetProStripeError(
             f"Connecting was begun {MOST_BEGUN} times in the last ten minutes and never finished.",
             code="too_many",
@@ -117,7 +121,8 @@ def finish(
         actor=user_id,
         account_id=account_id,
         account_name=name_of(account),
-        requirements=missing_of(account),
+        # One that cannot be read now is told of by an event.
+        requirements=missing_of(account) if account else None,
     )
 
 

@@ -1,15 +1,14 @@
-"""A tenant's own API keys: pasted, proved, saved, exchanged for newer ones, and brought back."""
+"""A tenant's own API keys: pasted, proved, saved, and exchanged for newer ones."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
-
-import sqlalchemy as sa
+from dataclasses import dataclass
+from typing import Any
 
 from .. import audit, custody, endpoints, signals
 from ..connections import give_up, make_current, prepare_connection, refuse_taken
-from ..credentials import find_connection
+from ..credentials import find_connection, find_living, is_unfinished
 from ..enums import AccountType, Mode, OnboardingStatus
 from ..errors import (
     AccountSwitchError,
@@ -24,7 +23,6 @@ from ..models import Secret as SecretRow
 from ..models.types import utcnow
 from ..secrets import Secret
 from ..state import State
-from . import key_check
 from .key_check import (
     ALLOW_THEM,
     ENDPOINTS,
@@ -32,19 +30,26 @@ from .key_check import (
     Pasted,
     allow_check,
     check_key,
+    note_checked,
     prove_same_account,
     refuse_platforms,
 )
+from .status import NO_ENDPOINT
 
 log = logging.getLogger(__name__)
-#: What a connection without a webhook secret still wants.
-NO_ENDPOINT: Final = "webhook endpoint"
-#: The first half of :func:`save`.
-read_form = key_check.read_form
 
 
-def save(state: State, tenant: Any, mode: Mode, pasted: Pasted, *, actor: str) -> Connection:
-    """Return the tenant's connection with the pasted keys in use. Commits.
+@dataclass(frozen=True)
+class Saved:
+    """What became of pasted keys."""
+
+    connection: Connection
+    #: Another key was in use there before.
+    is_rotation: bool
+
+
+def save(state: State, tenant: Any, mode: Mode, pasted: Pasted, *, actor: str) -> Saved:
+    """Return the tenant's connection, with what :func:`.key_check.read_form` read in use. Commits.
 
     A first key makes a connection, with a webhook endpoint of its own in the tenant's account; another key of the same
     account takes the place of the one before it. Nothing is stored before Stripe has proved it.
@@ -58,14 +63,17 @@ def save(state: State, tenant: Any, mode: Mode, pasted: Pasted, *, actor: str) -
     """
     if AccountType.RAW_KEYS not in state.config.allowed_account_types:
         raise ValetProStripeError("API keys are not taken here.", code="account_type", hint="Ask the operator.")
-    allow_check(state, tenant, mode, pasted, actor=actor)
+    fingerprint = custody.fingerprint(state, pasted.key) if pasted.key else None
+    allow_check(state, tenant, mode, actor=actor, fingerprint=fingerprint)
     checked = _check(state, mode, pasted)
     connection = _connection_of(state, tenant, mode, checked, pasted, actor)
     if pasted.publishable_key and not pasted.key:
         prove_same_account(state, _present_key(state, connection), pasted.publishable_key, mode)
+    is_rotation = False
     if checked:
-        _put_first_key_or_give_up(state, tenant, connection, checked, actor)
+        is_rotation = _put_first_key_or_give_up(state, tenant, connection, checked, actor)
         _drop_unfinished(state, tenant, connection, actor)
+        _make_current_if_none_is(state, tenant, connection)
     if pasted.publishable_key:
         connection.publishable_key = pasted.publishable_key
         state.session.commit()
@@ -74,7 +82,7 @@ def save(state: State, tenant: Any, mode: Mode, pasted: Pasted, *, actor: str) -
     else:
         _look_after_endpoint(state, connection, actor)
     _settle(state, tenant, connection, checked.requirements if checked else None, actor)
-    return connection
+    return Saved(connection, is_rotation)
 
 
 def find_own(state: State, tenant: Any, mode: Mode, account_id: str | None = None) -> Connection | None:
@@ -82,20 +90,9 @@ def find_own(state: State, tenant: Any, mode: Mode, account_id: str | None = Non
 
     That is the one that is being set up, or the current one, or the last one. ``account_id`` looks at one account only.
     """
-    model = state.models.Connection
-    return state.session.scalar(
-        sa.select(model)
-        .where(
-            model.tenant_id == key_of(tenant),
-            model.mode == mode,
-            model.account_type == AccountType.RAW_KEYS,
-            model.ended_at.is_(None),
-            *([model.account_id == account_id] if account_id else []),
-        )
-        .order_by(model.connected_at.is_not(None), model.is_current.desc(), model.id.desc())
-        .limit(1)
-        .execution_options(populate_existing=True)
-    )
+    own = (c for c in find_living(state, tenant, mode) if c.account_type is AccountType.RAW_KEYS)
+    found = [c for c in own if account_id in (None, c.account_id)]
+    return min(found, key=lambda c: not is_unfinished(c), default=None)
 
 
 def _check(state: State, mode: Mode, pasted: Pasted) -> Checked | None:
@@ -131,7 +128,7 @@ def _connection_of(
 def _asked_for(state: State, tenant: Any, mode: Mode, pasted: Pasted) -> Connection:
     own = find_own(state, tenant, mode)
     # To one that was left for another account, only its key leads back.
-    is_in_use = own is not None and (own.is_current or own.connected_at is None)
+    is_in_use = own is not None and (own.is_current or is_unfinished(own))
     has_key = own is not None and custody.find_present(state, own, custody.API_KEY) is not None
     if own is None or not (is_in_use and has_key and (pasted.publishable_key or pasted.webhook_secret)):
         raise InvalidKeyError("Enter the secret key: it begins with rk_ or sk_.", code="no_key")
@@ -139,7 +136,7 @@ def _asked_for(state: State, tenant: Any, mode: Mode, pasted: Pasted) -> Connect
 
 
 def _confirm_switch(current: Connection | None, checked: Checked, confirmed: str | None) -> None:
-    if current is None or current.connected_at is None or current.ended_at is not None:
+    if current is None or is_unfinished(current) or current.ended_at is not None:
         # It takes no payments, and never did or never will again.
         return
     if current.account_id in (None, checked.account_id) or confirmed == checked.account_id:
@@ -160,56 +157,50 @@ def _present_key(state: State, connection: Connection) -> Secret:
     return key
 
 
-def _put_first_key_or_give_up(state: State, tenant: Any, connection: Connection, checked: Checked, actor: str) -> None:
+def _put_first_key_or_give_up(state: State, tenant: Any, connection: Connection, checked: Checked, actor: str) -> bool:
     try:
-        _put_key(state, tenant, connection, checked, actor)
+        return _put_key(state, tenant, connection, checked, actor)
     except Exception:
         state.session.rollback()
-        if connection.connected_at is None and custody.find_present(state, connection, custody.API_KEY) is None:
+        if is_unfinished(connection) and custody.find_present(state, connection, custody.API_KEY) is None:
             # A connection without a key is of no use, and would stand in the way of the next one.
             give_up(state, connection, actor=actor)
         raise
 
 
-def _put_key(state: State, tenant: Any, connection: Connection, checked: Checked, actor: str) -> None:
-    """Let the connection use a proved key from now on, in one commit; the one before it is archived."""
+def _put_key(state: State, tenant: Any, connection: Connection, checked: Checked, actor: str) -> bool:
+    """Let the connection use a proved key from now on, in one commit; the one before it is archived.
+
+    Return whether it took the place of another one.
+    """
     before = custody.find_present(state, connection, custody.API_KEY)
     before_id = before.id if before else None
     if before is not None and _is_same(state, before, checked.key) and not custody.is_lost(state, connection, before):
-        _note_checked(connection, checked)
+        note_checked(connection, checked)
         state.session.commit()
-        return
+        return False
     _refuse_less(connection, checked, before)
-    entrusted = custody.entrust(state, connection, custody.API_KEY, checked.key)
-    try:
+    with custody.entrusted(state, connection, custody.API_KEY, checked.key) as entrusted:
         endpoints.lock_living(state, connection)
         present = custody.find_present(state, connection, custody.API_KEY)
         if present is not None and present.id != before_id and _is_same(state, present, checked.key):
             # A second click on the same form was faster.
-            state.session.rollback()
-            custody.abandon(entrusted)
-            return
+            custody.abandon(state, entrusted)
+            return before is not None
         custody.require_unchanged(state, connection, custody.API_KEY, before_id)
         custody.switch(state, connection, entrusted)
-        _note_checked(connection, checked)
-        _record(state, connection, actor, "key_rotated" if before else "key_saved", entrusted.fingerprint)
+        note_checked(connection, checked)
+        action = "key_rotated" if before else "key_saved"
+        audit.record_about(state, connection, actor=actor, action=action, fingerprint=entrusted.fingerprint)
         state.session.commit()
-    except Exception:
-        state.session.rollback()
-        custody.abandon(entrusted)
-        raise
     if before is not None:
         state.tell(signals.secret_rotated, tenant=tenant, connection=connection)
         _keep_one_archived(state, connection)
+    return before is not None
 
 
 def _is_same(state: State, row: SecretRow, secret: Secret) -> bool:
     return row.fingerprint == custody.fingerprint(state, secret)
-
-
-def _note_checked(connection: Connection, checked: Checked) -> None:
-    connection.account_name = checked.account_name or connection.account_name
-    connection.missing_permissions = list(checked.missing_permissions) or None
 
 
 def _refuse_less(connection: Connection, checked: Checked, before: SecretRow | None) -> None:
@@ -223,16 +214,8 @@ def _refuse_less(connection: Connection, checked: Checked, before: SecretRow | N
 
 def _drop_unfinished(state: State, tenant: Any, connection: Connection, actor: str) -> None:
     """Give up what was begun with keys of other accounts and never got ready: it took no payment, and blocks others."""
-    model = state.models.Connection
-    begun = sa.select(model).where(
-        model.tenant_id == connection.tenant_id,
-        model.mode == connection.mode,
-        model.account_type == AccountType.RAW_KEYS,
-        model.ended_at.is_(None),
-        model.connected_at.is_(None),
-        model.id != connection.id,
-    )
-    for other in list(state.session.scalars(begun)):
+    own = [c for c in find_living(state, tenant, connection.mode) if c.account_type is AccountType.RAW_KEYS]
+    for other in (c for c in own if is_unfinished(c) and c.id != connection.id):
         try:
             endpoints.remove(state, other)
             endpoints.lock_living(state, other)
@@ -240,8 +223,14 @@ def _drop_unfinished(state: State, tenant: Any, connection: Connection, actor: s
             state.session.rollback()
             log.warning("connection %s is left unfinished: %s", other.id, error.code)
             continue
-        if other.connected_at is None:
+        if is_unfinished(other):
             give_up(state, other, actor=actor)
+    state.session.commit()
+
+
+def _make_current_if_none_is(state: State, tenant: Any, connection: Connection) -> None:
+    """Let the tenant's page be about the connection, where nothing takes payments that it must not displace."""
+    endpoints.lock_living(state, connection)
     if find_connection(state, tenant, connection.mode) is None:
         make_current(state, connection)
     state.session.commit()
@@ -261,16 +250,11 @@ def _put_webhook_secret(state: State, tenant: Any, connection: Connection, secre
     before_id = before.id if before else None
     if before is not None and _is_same(state, before, secret) and not custody.is_lost(state, connection, before):
         return
-    entrusted = custody.entrust(state, connection, custody.WEBHOOK_SECRET, secret)
-    try:
+    with custody.entrusted(state, connection, custody.WEBHOOK_SECRET, secret) as entrusted:
         endpoints.reserve(state, connection)
         # An endpoint of ours stays ours: its secret may have been rolled in the dashboard.
         endpoints.save_secret(state, connection, entrusted, actor=actor, before=before_id)
         state.session.commit()
-    except Exception:
-        state.session.rollback()
-        custody.abandon(entrusted)
-        raise
     if before is not None:
         state.tell(signals.secret_rotated, tenant=tenant, connection=connection)
 
@@ -323,76 +307,10 @@ def _settle(state: State, tenant: Any, connection: Connection, wanted: tuple[str
     was_ready = connection.status is OnboardingStatus.CONNECTED and connection.is_current
     connection.requirements = requirements or None
     connection.status = OnboardingStatus.PENDING if requirements else OnboardingStatus.CONNECTED
-    connection.connected_at = connection.connected_at or utcnow()
     if not requirements and not was_ready:
+        connection.connected_at = connection.connected_at or utcnow()
         make_current(state, connection)
-        _record(state, connection, actor, "connected")
+        audit.record_about(state, connection, actor=actor, action="connected")
     state.session.commit()
     if not requirements and not was_ready:
         state.tell(signals.tenant_connected, tenant=tenant, connection=connection)
-
-
-def roll_back(state: State, tenant: Any, mode: Mode, *, actor: str) -> None:
-    """Bring the key before the present one back, after Stripe has proved that it still works. Commits.
-
-    :raises ValetProStripeError: if there is none, or Stripe does not accept it any more; nothing is changed.
-    """
-    current = find_connection(state, tenant, mode)
-    connection = current if current and current.account_type is AccountType.RAW_KEYS else find_own(state, tenant, mode)
-    previous = custody.find_previous(state, connection, custody.API_KEY) if connection else None
-    if connection is None or previous is None:
-        raise ValetProStripeError("There is no earlier key to bring back.", code="no_previous_key")
-    version, key = previous.version, custody.read(state, connection, previous)
-    state.session.commit()
-    checked = check_key(state, key, mode)
-    if checked.account_id != connection.account_id:
-        raise InvalidKeyError("The earlier key is of another account. Nothing was changed.", code="two_accounts")
-    endpoints.lock_living(state, connection)
-    previous = custody.find_previous(state, connection, custody.API_KEY)
-    if previous is None or previous.version != version:
-        state.session.rollback()
-        raise ValetProStripeError("Somebody else changed the keys meanwhile.", code="changed_meanwhile")
-    custody.bring_back(state, connection, previous)
-    _note_checked(connection, checked)
-    _record(state, connection, actor, "key_brought_back", previous.fingerprint)
-    state.session.commit()
-    state.tell(signals.secret_rotated, tenant=tenant, connection=connection)
-
-
-def destroy_archived(state: State, tenant: Any, mode: Mode, *, actor: str) -> int:
-    """Destroy every archived secret of the tenant in ``mode`` for good; return how many. Commits.
-
-    :raises SecretUnavailableError: if a store cannot answer: what is left can be destroyed later.
-    """
-    model = state.models.Connection
-    own = list(
-        state.session.scalars(
-            sa.select(model).where(
-                model.tenant_id == key_of(tenant), model.mode == mode, model.account_type == AccountType.RAW_KEYS
-            )
-        )
-    )
-    destroyed = 0
-    for connection in own:
-        rows = custody.archived(state, connection)
-        for row in rows:
-            custody.destroy(state, connection, [row])
-            # Said once it is true: a store may fail at any of them.
-            _record(state, connection, actor, "secret_destroyed", row.fingerprint)
-            state.session.commit()
-        destroyed += len(rows)
-    return destroyed
-
-
-def _record(state: State, connection: Connection, actor: str, action: str, fingerprint: str | None = None) -> None:
-    shown: dict[str, Any] = {"fingerprint": fingerprint} if fingerprint else {}
-    audit.record(
-        state,
-        tenant_id=connection.tenant_id,
-        connection=connection,
-        actor=actor,
-        action=action,
-        account_id=connection.account_id,
-        mode=connection.mode,
-        **shown,
-    )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from .. import audit, signals
 from ..connections import make_current
-from ..credentials import client_for
+from ..credentials import client_for, is_unfinished
 from ..enums import Mode, OnboardingStatus
 from ..errors import InvalidKeyError, MissingPermissionError, NotConnectedError
 from ..gateway import ask_stripe, make_account_client
@@ -52,7 +52,7 @@ def fetch_own_account_id(state: State, mode: Mode) -> str | None:
 
 def missing_of(account: Mapping[str, Any]) -> list[str]:
     """Return what Stripe wants before the account may charge; empty if it may (Stripe docs, "The Account object")."""
-    if account.get("charges_enabled") is not False:
+    if account.get("charges_enabled") is True:
         return []
     requirements = account.get("requirements") or {}
     wanted = requirements.get("currently_due") or requirements.get("past_due") or []
@@ -106,11 +106,11 @@ def settle(state: State, connection: Connection, account: Mapping[str, Any], ask
     state.session.refresh(connection)
     if connection.ended_at is not None or not apply_account(connection, account, asked_at):
         return False
-    if connection.connected_at is None:
+    if is_unfinished(connection):
         connection.connected_at = utcnow()
         if not connection.is_current:
             make_current(state, connection)
-    audit.record(state, tenant_id=connection.tenant_id, connection=connection, actor="stripe", action="became_ready")
+    audit.record_about(state, connection, actor="stripe", action="became_ready")
     return True
 
 
@@ -119,6 +119,9 @@ def apply_account(connection: Connection, account: Mapping[str, Any], asked_at: 
 
     What was asked before the connection's last answer is older, and not applied. The caller commits.
     """
+    if account.get("id") != connection.account_id:
+        log.warning("Stripe answered about another account than that of connection %s", connection.id)
+        return False
     if connection.asked_at is not None and asked_at <= connection.asked_at:
         return False
     connection.asked_at = asked_at

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
 from ..enums import CollectedVia, Mode
-from ..models import StripePaymentMixin, key_of
+from ..errors import ValetProStripeError
+from ..models import Connection, Models, StripePaymentMixin, key_of
 from ..state import State
 
 PaymentT = TypeVar("PaymentT", bound=StripePaymentMixin)
@@ -33,6 +35,21 @@ def find_own(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
         raise ValueError("The current tenant has no such payment.")
     own: PaymentT = found
     return own
+
+
+def connection_of(state: State, row: Any, tenant: Any) -> Connection:
+    """Return the connection that a payment or an operation of ``tenant`` was made through.
+
+    :raises ValetProStripeError: if it is another tenant's: such a row was changed by hand, and is acted on by nobody.
+    """
+    connection = state.session.get_one(state.models.Connection, row.connection_id)
+    if connection.tenant_id != key_of(tenant):
+        raise ValetProStripeError(
+            "This payment was made through another tenant's connection, so nothing is done with it.",
+            code="foreign_connection",
+            hint="The row was changed in the database. Ask the operator of this service.",
+        )
+    return connection
 
 
 def lock_own(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
@@ -60,25 +77,46 @@ def find_for_object(
     another tenant's. A ``tenant_id`` of None means the platform's own account, whose payments are those collected by
     the platform.
     """
-    model: Any = state.models.Payment
     find = _SAME.get(str(object_.get("object")))
-    same = find(state, object_) if find else []
+    # Only what is an id: one that is missing must not match all that miss one.
+    same = {name: value for name, value in find(object_).items() if is_text(value)} if find else {}
     if not same:
         return None
-    owner = model.collected_via == CollectedVia.PLATFORM if tenant_id is None else _owner(state) == tenant_id
+    finding = _finding(state.models, tuple(same), is_platforms=tenant_id is None, has_account=account_id is not None)
     found: StripePaymentMixin | None = state.session.scalar(
-        sa.select(model)
-        .where(owner, model.mode == mode, model.stripe_account_id.is_not_distinct_from(account_id), sa.or_(*same))
-        # Of the payment alone: what the host loads with it comes by outer joins, which cannot be locked.
-        .with_for_update(of=model)
-        .execution_options(populate_existing=True)
+        finding, {"tenant": tenant_id, "mode": mode, "account": account_id, **same}
     )
     return found
 
 
-def _is(column: Any, value: Any) -> list[sa.ColumnElement[bool]]:
-    """Return a condition, or none for what is no id: an id that is missing must not match all that miss one."""
-    return [column == value] if is_text(value) else []
+@lru_cache(maxsize=256)
+def _finding(models: Models, names: tuple[str, ...], *, is_platforms: bool, has_account: bool) -> Any:
+    """Return the statement, which is built once: each delivery runs it, and building costs as much as running."""
+    model: Any = models.Payment
+    tenant = getattr(model, models.payment_tenant)
+    account = model.stripe_account_id
+    return (
+        sa.select(model)
+        .where(
+            model.collected_via == CollectedVia.PLATFORM if is_platforms else tenant == sa.bindparam("tenant"),
+            model.mode == sa.bindparam("mode"),
+            account == sa.bindparam("account") if has_account else account.is_(None),
+            sa.or_(*(_same(models, name) for name in names)),
+        )
+        # Of the payment alone: what the host loads with it comes by outer joins, which cannot be locked.
+        .with_for_update(of=model)
+        .execution_options(populate_existing=True)
+    )
+
+
+def _same(models: Models, name: str) -> sa.ColumnElement[bool]:
+    if name != OPERATION_METADATA:
+        same: sa.ColumnElement[bool] = getattr(models.Payment, name) == sa.bindparam(name)
+        return same
+    operation = models.Operation
+    of_operation = sa.select(operation.payment_id).where(operation.id == sa.bindparam(name))
+    key: sa.ColumnElement[Any] = sa.inspect(models.Payment).primary_key[0]
+    return key == of_operation.scalar_subquery()
 
 
 def is_text(value: Any) -> bool:
@@ -86,47 +124,42 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and value != "" and value.isprintable()
 
 
-def _same_session(state: State, session: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
-    model = state.models.Payment
-    return [
-        *_is(model.stripe_payment_link_id, session.get("payment_link")),
-        *_is(model.stripe_checkout_session_id, session.get("id")),
-        *_same_operation(state, session),
-    ]
+def _same_session(session: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "stripe_payment_link_id": session.get("payment_link"),
+        "stripe_checkout_session_id": session.get("id"),
+        **_same_operation(session),
+    }
 
 
-def _same_intent(state: State, intent: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
-    return [*_is(state.models.Payment.stripe_payment_intent_id, intent.get("id")), *_same_operation(state, intent)]
+def _same_intent(intent: Mapping[str, Any]) -> dict[str, Any]:
+    return {"stripe_payment_intent_id": intent.get("id"), **_same_operation(intent)}
 
 
-def _same_charge(state: State, charge: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
-    model = state.models.Payment
-    return [
-        *_is(model.stripe_charge_id, charge.get("id")),
-        *_is(model.stripe_payment_intent_id, charge.get("payment_intent")),
-        *_same_operation(state, charge),
-    ]
+def _same_charge(charge: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "stripe_charge_id": charge.get("id"),
+        "stripe_payment_intent_id": charge.get("payment_intent"),
+        **_same_operation(charge),
+    }
 
 
-def _same_refund(state: State, refund: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+def _same_refund(refund: Mapping[str, Any]) -> dict[str, Any]:
     # Not by its metadata: whoever owns the account can write the ids of another payment into them.
-    model = state.models.Payment
-    return [
-        *_is(model.stripe_charge_id, refund.get("charge")),
-        *_is(model.stripe_payment_intent_id, refund.get("payment_intent")),
-    ]
+    return {
+        "stripe_charge_id": refund.get("charge"),
+        "stripe_payment_intent_id": refund.get("payment_intent"),
+    }
 
 
-def _same_operation(state: State, object_: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+def _same_operation(object_: Mapping[str, Any]) -> dict[str, Any]:
     """Tie what may arrive before we know its id: an intent before its session, a session before its link's answer."""
     metadata = object_.get("metadata")
-    named = metadata.get(OPERATION_METADATA) if isinstance(metadata, Mapping) else None
-    operation = state.models.Operation
-    key: sa.ColumnElement[Any] = sa.inspect(state.models.Payment).primary_key[0]
-    return [key == sa.select(operation.payment_id).where(same).scalar_subquery() for same in _is(operation.id, named)]
+    return {OPERATION_METADATA: metadata.get(OPERATION_METADATA)} if isinstance(metadata, Mapping) else {}
 
 
-_SAME: Final[Mapping[str, Callable[[State, Mapping[str, Any]], list[sa.ColumnElement[bool]]]]] = {
+#: By what a payment is known, for each kind of Stripe object: columns, and our operation's id.
+_SAME: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "checkout.session": _same_session,
     "payment_intent": _same_intent,
     "charge": _same_charge,

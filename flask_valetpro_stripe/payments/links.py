@@ -21,7 +21,7 @@ from ..state import State, get_state
 from . import operations
 from .apply import apply_status
 from .asked import check_metadata, check_texts
-from .find import OPERATION_METADATA, RESERVED_METADATA, PaymentT, find_own, lock_own
+from .find import OPERATION_METADATA, RESERVED_METADATA, PaymentT, connection_of, find_own, lock_own
 from .sync import sync
 
 log = logging.getLogger(__name__)
@@ -122,8 +122,7 @@ def _finish(state: State, tenant: Any, operation: Operation, asked: dict[str, An
     payment = state.session.get_one(state.models.Payment, operation.payment_id)
     if operation.state is OperationState.done or payment.status is PaymentStatus.CANCELED:
         return payment
-    connection = state.session.get_one(state.models.Connection, operation.connection_id)
-    client = client_for(state, connection)
+    client = client_for(state, connection_of(state, operation, tenant))
     try:
         link = operations.run(state, operation, "Making the payment link", client.v1.payment_links.create)
     except ValetProStripeError:
@@ -240,7 +239,7 @@ def cancel(payment: PaymentT) -> PaymentT:
     payment = _with_its_link(state, tenant, find_own(state, tenant, payment))
     link = payment.stripe_payment_link_id
     if link is not None:
-        client = client_for(state, state.session.get_one(state.models.Connection, payment.connection_id))
+        client = client_for(state, connection_of(state, payment, tenant))
         state.session.commit()
         ask_stripe("Closing the payment link", client.v1.payment_links.update, link, {"active": False})
         _expire_open_sessions(client, link)

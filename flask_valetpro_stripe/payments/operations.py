@@ -10,23 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from ..enums import Mode, OperationState
-from ..errors import (
-    ConnectionRevokedError,
-    InvalidKeyError,
-    MissingPermissionError,
-    OutcomeUnknownError,
-    ValetProStripeError,
-)
-from ..gateway import ask_stripe
+from ..errors import OutcomeUnknownError, ValetProStripeError
+from ..gateway import ask_stripe, is_decision
 from ..models import Operation, StripePaymentMixin, key_of
 from ..models.types import utcnow
 from ..state import State
 
 #: Stripe forgets an idempotency key after 24 hours (Stripe docs, "Idempotent requests"). We stop an hour before.
 KEY_LIFETIME: Final = timedelta(hours=23)
-#: What Stripe refuses before it looks at the key: 401, 403 and 429.
-_BEFORE_EXECUTION: Final = (InvalidKeyError, MissingPermissionError, ConnectionRevokedError)
-_LIMITED: Final = frozenset({"rate_limit", "lock_timeout", "RateLimitError"})
 #: The kind of operation that makes a refund. A payment has any number of them, and one of another kind: its making.
 CREATE_REFUND: Final = "refund.create"
 
@@ -119,6 +110,22 @@ def finish(state: State, operation: Operation) -> bool:
     return state.session.scalar(mark.returning(model.id)) is not None
 
 
+def never_made(state: State, operation: Operation) -> bool:
+    """Mark an operation failed that Stripe knows nothing of; False if its outcome is known by now. The caller commits.
+
+    Only for one whose key Stripe has forgotten: the next try gets another.
+    """
+    model = state.models.Operation
+    still_open = (
+        model.id == operation.id,
+        model.attempt == operation.attempt,
+        model.state.in_([OperationState.new, OperationState.unknown]),
+    )
+    failed = {"state": OperationState.failed, "error": "never_made", **_next_attempt(operation.attempt)}
+    mark = sa.update(model).where(*still_open).values(failed)
+    return state.session.scalar(mark.returning(model.id)) is not None
+
+
 def _start(state: State, operation: Operation, what: str) -> None:
     """Note that a call is under way: if its answer never comes, nobody may take the last refusal for its outcome."""
     too_old = utcnow() - operation.attempted_at > KEY_LIFETIME
@@ -144,11 +151,6 @@ def _note_refusal(state: State, operation_id: str, attempt: int, error: ValetPro
         _settle(state, operation_id, attempt, failed | _next_attempt(attempt))
     elif _state_of(state, operation_id) is OperationState.new:
         _settle(state, operation_id, attempt, failed)
-
-
-def is_decision(error: ValetProStripeError) -> bool:
-    """Tell whether Stripe looked at the call and refused it, other than for who asks or how often."""
-    return not isinstance(error, _BEFORE_EXECUTION) and error.code not in _LIMITED
 
 
 def _next_attempt(attempt: int) -> dict[str, Any]:

@@ -11,15 +11,16 @@ import stripe
 
 from .. import signals
 from ..context import get_tenant
-from ..credentials import client_for
-from ..enums import OperationState, PaymentStatus
+from ..credentials import acting_for, client_for
+from ..enums import AccountType, OperationState, PaymentStatus
 from ..errors import OutcomeUnknownError, RefundError, ValetProStripeError
-from ..models import Operation, Refund, StripePaymentMixin, key_of
+from ..gateway import is_decision
+from ..models import Connection, Operation, Refund, StripePaymentMixin, key_of
 from ..money import check_amount, format_amount
 from ..state import State, get_state
 from . import operations
 from .apply import ContradictionError, apply_refund
-from .find import OPERATION_METADATA, RESERVED_METADATA, find_own, is_text, lock_own
+from .find import OPERATION_METADATA, RESERVED_METADATA, connection_of, find_own, is_text, lock_own
 from .operations import CREATE_REFUND
 from .refunded import FREED, left_of
 
@@ -30,6 +31,8 @@ _LONGEST_KEY: Final = 255
 _WITH_MONEY: Final = frozenset(
     {PaymentStatus.COMPLETED, PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED, PaymentStatus.DISPUTED}
 )
+#: Where nobody takes a fee, and where whoever took one is not the one that acts.
+_WITHOUT_FEES: Final = frozenset({AccountType.PLATFORM, AccountType.RAW_KEYS})
 _ALL_GIVEN_BACK: Final = "charge_already_refunded"
 _SYNC: Final = "payments.sync(payment) brings the payment to what Stripe knows."
 #: Stripe's refusals (Stripe docs, "Error codes") in plain words, with what to do about them.
@@ -85,11 +88,12 @@ def refund(
     known = operations.find(state, key_of(tenant), payment.mode, CREATE_REFUND, key)
     if known is not None and known.state is OperationState.done:
         return _same(state, known, asked)
-    client = client_for(state, state.session.get_one(state.models.Connection, payment.connection_id))
+    acting = acting_for(state, connection_of(state, payment, tenant))
+    client = client_for(state, acting)
     # From here on only our own writes are taken back; and a vault is not asked while the payment is locked.
     state.session.commit()
     try:
-        operation = _reserve(state, tenant, payment, key, asked)
+        operation = _reserve(state, tenant, payment, acting, key, asked)
         return _make(state, tenant, client, operation)
     except OutcomeUnknownError as error:
         if idempotency_key is None:
@@ -115,7 +119,9 @@ def _same(state: State, operation: Operation, asked: Mapping[str, Any]) -> Refun
     return state.session.scalars(same.execution_options(populate_existing=True)).one()
 
 
-def _reserve(state: State, tenant: Any, payment: StripePaymentMixin, key: str, asked: Mapping[str, Any]) -> Operation:
+def _reserve(
+    state: State, tenant: Any, payment: StripePaymentMixin, acting: Connection, key: str, asked: Mapping[str, Any]
+) -> Operation:
     """Return the refund's operation, ours or that of whoever was first with the key, with its amount reserved."""
     payment = lock_own(state, tenant, payment)
     known = operations.find(state, key_of(tenant), payment.mode, CREATE_REFUND, key)
@@ -128,9 +134,9 @@ def _reserve(state: State, tenant: Any, payment: StripePaymentMixin, key: str, a
     except (ValueError, RefundError):
         state.session.rollback()
         raise
-    begun = _begin(state, payment, key, asked, amount)
+    begun = _begin(state, payment, acting, key, asked, amount)
     # Somebody used the key for another payment meanwhile: look at what there is now.
-    return begun or _reserve(state, tenant, payment, key, asked)
+    return begun or _reserve(state, tenant, payment, acting, key, asked)
 
 
 def _reserve_again(payment: StripePaymentMixin, operation: Operation, refund: Refund) -> None:
@@ -168,7 +174,7 @@ def _require_left(payment: StripePaymentMixin, amount: int | None) -> int:
 
 
 def _begin(
-    state: State, payment: StripePaymentMixin, key: str, asked: Mapping[str, Any], amount: int
+    state: State, payment: StripePaymentMixin, acting: Connection, key: str, asked: Mapping[str, Any], amount: int
 ) -> Operation | None:
     """Commit the refund and its operation, and return the operation; None if somebody was first with the key."""
     owned = {
@@ -187,7 +193,7 @@ def _begin(
         reason=asked["reason"],
         **owned,
     )
-    sent = _params(state, payment, amount, asked["reason"])
+    sent = _params(payment, acting, amount, asked["reason"])
 
     def write() -> None:
         # The refund points to its operation, which sends the refund's id along.
@@ -204,16 +210,17 @@ def _begin(
     return operations.begin(state, operation, write)
 
 
-def _params(state: State, payment: StripePaymentMixin, amount: int, reason: str | None) -> dict[str, Any]:
+def _params(payment: StripePaymentMixin, acting: Connection, amount: int, reason: str | None) -> dict[str, Any]:
     """Return the body of ``POST /v1/refunds`` (Stripe API reference, "Create a refund"), but for its metadata."""
     intent = payment.stripe_payment_intent_id
     params: dict[str, Any] = {"payment_intent": intent} if intent else {"charge": payment.stripe_charge_id}
     params["amount"] = amount
     if reason in _STRIPES_REASONS:
         params["reason"] = reason
-    connection = state.session.get_one(state.models.Connection, payment.connection_id)
-    if payment.application_fee_amount and connection.account_type.startswith("CONNECT_"):
+    if payment.application_fee_amount and acting.account_type not in _WITHOUT_FEES:
         # An error where there is no fee; and without it, the hotel would pay the fee on money that it gave back.
+        # Only the platform that took a fee gives it back (Stripe docs, "Collect application fees"): an account that
+        # is reached by its own key since cannot.
         params["refund_application_fee"] = True
     return params
 
@@ -231,7 +238,7 @@ def _make(state: State, tenant: Any, client: stripe.StripeClient, operation: Ope
         raise
     except ValetProStripeError as error:
         _free(state, tenant, operation)
-        refused = _in_plain_words(error) if operations.is_decision(error) else error
+        refused = _in_plain_words(error) if is_decision(error) else error
         raise refused from None
     _apply(state, tenant, operation, found)
     return _same(state, operation, asked)

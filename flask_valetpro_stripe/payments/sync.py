@@ -1,9 +1,9 @@
-"""Ask Stripe how a payment stands, and apply the answer."""
+"""Ask Stripe how a payment stands, what was given back of it too, and apply the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import stripe
 
@@ -12,10 +12,14 @@ from ..context import get_tenant
 from ..credentials import client_for
 from ..errors import ValetProStripeError
 from ..gateway import ask_stripe
+from ..models import Refund, StripePaymentMixin
 from ..state import get_state
-from .apply import ContradictionError, apply_intent, apply_session
-from .find import PaymentT, find_own, lock_own
+from .apply import ContradictionError, apply_intent, apply_refund, apply_session
+from .find import PaymentT, connection_of, find_own, lock_own
+from .pages import each_of
 
+#: Pages of a hundred refunds that are asked for: nobody gives back a payment in so many parts.
+_MOST_PAGES: Final = 10
 _ASK_STRIPE = "Nothing was changed. Look at the payment in the Stripe Dashboard."
 
 
@@ -28,13 +32,14 @@ def sync(payment: PaymentT) -> PaymentT:
     """
     state, tenant = get_state(), get_tenant()
     payment = find_own(state, tenant, payment)
-    client = client_for(state, state.session.get_one(state.models.Connection, payment.connection_id))
+    client = client_for(state, connection_of(state, payment, tenant))
     link, intent = payment.stripe_payment_link_id, payment.stripe_payment_intent_id
     state.session.commit()
     session = _fetch_session(client, link) if link else None
     # The session that was completed may not be the one whose attempt we heard of first.
     intent = (session or {}).get("payment_intent") or intent
     found = _fetch_intent(client, intent) if intent else None
+    refunds = _fetch_refunds(client, found) if found else []
 
     payment = lock_own(state, tenant, payment)
     try:
@@ -42,11 +47,14 @@ def sync(payment: PaymentT) -> PaymentT:
             apply_session(payment, session)
         if found:
             apply_intent(payment, found)
+        given_back = _apply_refunds(payment, refunds)
     except ContradictionError as error:
         state.session.rollback()
         raise ValetProStripeError(str(error), code="contradiction", hint=_ASK_STRIPE) from None
     changed = state.session.is_modified(payment)
     state.session.commit()
+    for refund in given_back:
+        state.tell(signals.refund_updated, tenant=tenant, refund=refund)
     if changed:
         state.tell(signals.payment_updated, tenant=tenant, payment=payment)
     return payment
@@ -65,3 +73,18 @@ def _fetch_intent(client: stripe.StripeClient, intent: str) -> Mapping[str, Any]
         "Asking for the payment", client.v1.payment_intents.retrieve, intent, {"expand": ["latest_charge"]}
     )
     return found.to_dict()
+
+
+def _fetch_refunds(client: stripe.StripeClient, intent: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the refunds of an intent, the oldest first: the charge's sum says nothing about one that failed since."""
+    if intent.get("status") != "succeeded":
+        return []
+    same = {"payment_intent": intent["id"]}
+    found = each_of(client.v1.refunds.list, same, what="Asking for the refunds", most_pages=_MOST_PAGES)
+    return list(found)[::-1]
+
+
+def _apply_refunds(payment: StripePaymentMixin, refunds: Sequence[Mapping[str, Any]]) -> list[Refund]:
+    """Apply what Stripe lists; return the rows that changed."""
+    applied = [apply_refund(payment, refund) for refund in refunds]
+    return [row for row in applied if row is not None]

@@ -11,7 +11,7 @@ from contextvars import ContextVar, copy_context
 from typing import Final, Generic, NoReturn, TypeVar
 
 from ..errors import SecretUnavailableError
-from .store import unavailable
+from .store import down, unavailable, without_frames
 
 #: Questions that may wait at once in one process; with more, the vault is taken to be down.
 MOST_WAITING: Final = 64
@@ -52,7 +52,7 @@ def ask(
     """
     slots = _waiting.get()
     if not slots.acquire(blocking=False):
-        raise unavailable(store, "too many questions wait for its answer")
+        raise down(store, "too many questions wait for its answer")
     outcome: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
 
     def work() -> None:
@@ -75,8 +75,7 @@ def _outcome_of(question: Callable[[], T], explain: Callable[[Exception], Secret
     try:
         found = question()
     except SecretUnavailableError as error:
-        # Ours, but raised where the secret was at hand: a new one remembers no frame.
-        return _raising(SecretUnavailableError(str(error), code=error.code, hint=error.hint))
+        return _raising(without_frames(error))
     except Exception as error:
         return _raising(explain(error))
     return lambda: found
@@ -86,7 +85,7 @@ def _wait_for(store: str, outcome: queue.SimpleQueue[Callable[[], T]], longest: 
     try:
         return outcome.get(timeout=longest)
     except queue.Empty:
-        return _raising(unavailable(store, "it did not answer in time"))
+        return _raising(down(store, "it did not answer in time"))
 
 
 def _raising(error: SecretUnavailableError) -> Callable[[], NoReturn]:

@@ -9,7 +9,7 @@ from ..errors import SecretUnavailableError
 from . import Secret
 from .asking import OncePerProcess, ask, keep_out_of_logs
 from .options import CONNECT_TIMEOUT, READ_TIMEOUT, References, address, import_sdk, longest, text
-from .store import Label, absent, pack, unavailable, unpack
+from .store import Label, absent, delete_if_there, down, naming_what_is_left, pack, unavailable, unpack
 
 T = TypeVar("T")
 _REASONS: Final = {
@@ -17,10 +17,8 @@ _REASONS: Final = {
     "ExpiredTokenException": "permission denied",
     "InvalidSignatureException": "permission denied",
     "UnrecognizedClientException": "permission denied",
-    "LimitExceededException": "it asks for fewer requests",
-    "ThrottlingException": "it asks for fewer requests",
-    "TooManyRequestsException": "it asks for fewer requests",
 }
+_THROTTLED: Final = frozenset({"LimitExceededException", "ThrottlingException", "TooManyRequestsException"})
 
 
 class AwsStore:
@@ -61,7 +59,10 @@ class AwsStore:
     def put(self, label: Label, secret: Secret) -> str:
         """Keep ``secret``, and return its name in Secrets Manager."""
         name = self._references.make()
-        self._ask(lambda: self._client.get().create_secret(Name=name, SecretString=pack(label, secret), **self._key))
+        with naming_what_is_left(self.name, name):
+            self._ask(
+                lambda: self._client.get().create_secret(Name=name, SecretString=pack(label, secret), **self._key)
+            )
         return name
 
     def get(self, label: Label, stored: str) -> Secret:
@@ -72,11 +73,9 @@ class AwsStore:
     def delete(self, label: Label, stored: str) -> None:
         """Destroy the secret at once, without AWS's window in which it could be restored."""
         name = self._references.check(stored)
-        try:
-            self._ask(lambda: self._client.get().delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True))
-        except SecretUnavailableError as error:
-            if error.code != "secret_absent":
-                raise
+        delete_if_there(
+            lambda: self._ask(lambda: self._client.get().delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True))
+        )
 
     def _fetch(self, name: str) -> str:
         answer = self._client.get().get_secret_value(SecretId=name, VersionStage="AWSCURRENT")
@@ -99,14 +98,18 @@ class AwsStore:
         if isinstance(error, self._exceptions.ClientError):
             return self._explain_answer(error.response)
         if isinstance(error, (self._exceptions.ConnectTimeoutError, self._exceptions.ReadTimeoutError)):
-            return unavailable(self.name, "it did not answer in time")
-        return unavailable(self.name, f"boto3 says {type(error).__name__}")
+            return down(self.name, "it did not answer in time")
+        reason = f"boto3 says {type(error).__name__}"
+        is_cut_off = isinstance(error, (self._exceptions.ConnectionError, self._exceptions.HTTPClientError))
+        return down(self.name, reason) if is_cut_off else unavailable(self.name, reason)
 
     def _explain_answer(self, answer: Any) -> SecretUnavailableError:
         code, message = str(answer["Error"].get("Code")), str(answer["Error"].get("Message"))
         is_deleted = (code == "InvalidRequestException" and "deletion" in message) or "marked deleted" in message
         if code == "ResourceNotFoundException" or is_deleted:
             return absent(self.name)
+        if code in _THROTTLED:
+            return down(self.name, "it asks for fewer requests")
         return unavailable(
             self.name, _REASONS.get(code, f"AWS says {code}" if code.isalnum() else "AWS gives no reason")
         )

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
+import requests
+
 from ..errors import SecretUnavailableError
 from . import Secret
 from .asking import OncePerProcess, ask, keep_out_of_logs
 from .options import CONNECT_TIMEOUT, READ_TIMEOUT, References, import_sdk, is_this_machine, longest, text, wrong
-from .store import Label, absent, pack, unavailable, unpack
+from .store import Label, absent, delete_if_there, down, naming_what_is_left, pack, unavailable, unpack
 
 T = TypeVar("T")
 _PACKAGE: Final = "google.cloud.secretmanager_v1"
@@ -60,7 +62,8 @@ class GcpStore:
     def put(self, label: Label, secret: Secret) -> str:
         """Keep ``secret``, and return the name of its one version."""
         reference = self._references.make()
-        self._ask(lambda: self._put(reference, pack(label, secret)))
+        with naming_what_is_left(self.name, reference):
+            self._ask(lambda: self._put(reference, pack(label, secret)))
         return reference
 
     def get(self, label: Label, stored: str) -> Secret:
@@ -71,11 +74,9 @@ class GcpStore:
     def delete(self, label: Label, stored: str) -> None:
         """Destroy the secret with its version."""
         name = f"{self._project}/secrets/{self._references.check(stored).partition('/')[0]}"
-        try:
-            self._ask(lambda: self._client.get().delete_secret(request={"name": name}, **self._limits))
-        except SecretUnavailableError as error:
-            if error.code != "secret_absent":
-                raise
+        delete_if_there(
+            lambda: self._ask(lambda: self._client.get().delete_secret(request={"name": name}, **self._limits))
+        )
 
     def _put(self, reference: str, packed: str) -> None:
         client, secret_id = self._client.get(), reference.partition("/")[0]
@@ -135,10 +136,13 @@ class GcpStore:
         if isinstance(error, self._auth_exceptions.GoogleAuthError):
             return unavailable(self.name, "Google's libraries find no credentials that work")
         if isinstance(error, known.TooManyRequests):
-            return unavailable(self.name, "it asks for fewer requests")
+            return down(self.name, "it asks for fewer requests")
         if isinstance(error, known.GatewayTimeout) or "Timeout" in type(error).__name__:
-            return unavailable(self.name, "it did not answer in time")
-        return unavailable(self.name, f"Google's client says {type(error).__name__}")
+            return down(self.name, "it did not answer in time")
+        reason = f"Google's client says {type(error).__name__}"
+        # Over gRPC, what cannot be reached is "service unavailable".
+        is_cut_off = isinstance(error, (known.ServiceUnavailable, requests.ConnectionError))
+        return down(self.name, reason) if is_cut_off else unavailable(self.name, reason)
 
     def _says_absent(self, error: Exception) -> bool:
         """Say whether Secret Manager itself says so: another server on the way may answer 404 as well."""

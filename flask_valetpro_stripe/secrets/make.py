@@ -20,11 +20,13 @@ from .store import SecretStore
 from .vault import VaultStore
 
 _DATABASE: Final = DatabaseStore.name
-_VAULTS: Final[Mapping[str, Any]] = {store.name: store for store in (AwsStore, GcpStore, VaultStore)}
-#: The words that ``SECRET_STORE`` may be.
-NAMES: Final = (_DATABASE, *_VAULTS)
+#: The vaults by their words. What the database keeps for a secret in one of them is random, so it may be shown.
+VAULTS: Final[Mapping[str, Any]] = {store.name: store for store in (AwsStore, GcpStore, VaultStore)}
+_NAMES: Final = (_DATABASE, *VAULTS)
 _OTHERS: Final = "others"
 _METHODS: Final = ("put", "get", "delete")
+#: The command that makes an encryption key.
+MAKE_A_KEY: Final = 'python -c "import base64, os; print(base64.b64encode(os.urandom(32)).decode())"'
 
 
 def make_stores(
@@ -53,11 +55,6 @@ def chosen_store(stores: Mapping[str, SecretStore]) -> SecretStore:
     return next(iter(stores.values()))
 
 
-def is_custom_store(chosen: object) -> bool:
-    """Say whether this is an object that can be a secret store."""
-    return not isinstance(chosen, (str, type)) and all(callable(getattr(chosen, name, None)) for name in _METHODS)
-
-
 def _make(chosen: str | object, options: Mapping[str, Any], encryption_keys: tuple[Secret, ...]) -> SecretStore:
     if chosen == _DATABASE:
         _refuse_unknown(_DATABASE, options, {_OTHERS})
@@ -71,7 +68,10 @@ def _make(chosen: str | object, options: Mapping[str, Any], encryption_keys: tup
 
 def _make_database(encryption_keys: tuple[Secret, ...]) -> SecretStore:
     if not encryption_keys:
-        raise ConfigurationError("VALETPRO_STRIPE_ENCRYPTION_KEYS is not set, and the database secret store needs it.")
+        raise ConfigurationError(
+            "VALETPRO_STRIPE_ENCRYPTION_KEYS is not set, and the database secret store needs it. Set it to a list with "
+            f"one new key, made by: {MAKE_A_KEY}"
+        )
     return DatabaseStore(KeyRing(encryption_keys))
 
 
@@ -79,39 +79,43 @@ def _make_others(others: object) -> Iterable[SecretStore]:
     if not isinstance(others, Mapping):
         raise ConfigurationError(f"{SETTING}: others must be a dict from the names of stores to their options.")
     for name, options in others.items():
-        if name not in _VAULTS or not isinstance(options, Mapping):
+        if name not in VAULTS or not isinstance(options, Mapping):
             raise ConfigurationError(
-                f"{SETTING}: others must be a dict from {', '.join(map(repr, _VAULTS))} to that store's options. "
+                f"{SETTING}: others must be a dict from {', '.join(map(repr, VAULTS))} to that store's options. "
                 "The database is read whenever VALETPRO_STRIPE_ENCRYPTION_KEYS is set, and is not named there."
             )
         yield RememberingStore(_make_vault(name, {o: value for o, value in options.items() if value is not None}))
 
 
 def _make_vault(name: str, options: Mapping[str, Any]) -> SecretStore:
-    if name not in _VAULTS:
-        raise ConfigurationError(f"VALETPRO_STRIPE_SECRET_STORE must be one of {', '.join(map(repr, NAMES))}.")
-    parameters = inspect.signature(_VAULTS[name]).parameters
+    if name not in VAULTS:
+        raise _no_store()
+    parameters = inspect.signature(VAULTS[name]).parameters
     _refuse_unknown(name, options, set(parameters))
     needed = [option for option, parameter in parameters.items() if parameter.default is parameter.empty]
     if lacking := [option for option in needed if option not in options]:
         raise ConfigurationError(f"{SETTING}: the {name} store needs {' and '.join(lacking)}.")
-    store: SecretStore = _VAULTS[name](**options)
+    store: SecretStore = VAULTS[name](**options)
     return store
 
 
 def _make_custom(chosen: Any) -> SecretStore:
-    if not is_custom_store(chosen):
-        raise ConfigurationError(
-            f"VALETPRO_STRIPE_SECRET_STORE must be one of {', '.join(map(repr, NAMES))}, or an object with the methods "
-            f"{', '.join(_METHODS)}."
-        )
+    if isinstance(chosen, type) or not all(callable(getattr(chosen, name, None)) for name in _METHODS):
+        raise _no_store()
     name = getattr(chosen, "name", "custom")
-    if not isinstance(name, str) or not name.isidentifier() or len(name) > 32 or name in NAMES:
+    if not isinstance(name, str) or not name.isidentifier() or len(name) > 32 or name in _NAMES:
         raise ConfigurationError(
             "VALETPRO_STRIPE_SECRET_STORE is an object whose name cannot stand beside its secrets. Give it a word of "
-            f"its own, up to 32 letters, digits and underscores, other than {', '.join(map(repr, NAMES))}."
+            f"its own, up to 32 letters, digits and underscores, other than {', '.join(map(repr, _NAMES))}."
         )
     return CustomStore(name, chosen)
+
+
+def _no_store() -> ConfigurationError:
+    return ConfigurationError(
+        f"VALETPRO_STRIPE_SECRET_STORE must be one of {', '.join(map(repr, _NAMES))}, or an object with the methods "
+        "put, get and delete."
+    )
 
 
 def _refuse_unknown(name: str, options: Mapping[Any, Any], known: set[str]) -> None:

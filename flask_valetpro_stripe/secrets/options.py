@@ -105,11 +105,12 @@ class References:
         """Return a new reference."""
         return f"{self._before}{secrets.token_hex(16)}{self._after}"
 
-    def check(self, stored: str) -> str:
+    def check(self, stored: object) -> str:
         """Return ``stored`` if :meth:`make` can have made it.
 
         :raises SecretUnavailableError: with code ``secret_unreadable``; nothing else is ever asked of a vault.
         """
-        if not self._ours.fullmatch(stored):
+        # SQLite gives bytes back where somebody put bytes.
+        if not isinstance(stored, str) or not self._ours.fullmatch(stored):
             raise unreadable(self._store, "the database holds no reference that we made for this store")
         return stored

@@ -8,14 +8,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from ..errors import SecretUnavailableError
 from . import Secret
-from .store import Label, SecretStore, unavailable
+from .asking import OncePerProcess
+from .store import Label, SecretStore, StoreDownError, down
 
 #: Seconds that a secret is served without asking the vault again. Whether it may be used at all is the database's to
 #: say, on each use: only what the vault holds is remembered, never that it is valid.
 REMEMBERED: Final = 60.0
-#: Seconds in which a vault that could not answer is not asked again, so that nobody waits for it twice.
+#: Seconds in which a vault that is down is not asked again, so that nobody waits for it twice.
 PAUSE: Final = 5.0
 _MOST: Final = 10_000
 T = TypeVar("T")
@@ -28,7 +28,8 @@ class RememberingStore:
         self.name = store.name
         self._store = store
         self._clock = clock
-        self._lock = threading.Lock()
+        # A worker that is forked while a thread holds it would wait forever.
+        self._lock = OncePerProcess(threading.Lock)
         self._known: OrderedDict[tuple[Label, str], tuple[float, Secret]] = OrderedDict()
         self._down_until = 0.0
 
@@ -38,22 +39,17 @@ class RememberingStore:
 
     def get(self, label: Label, stored: str) -> Secret:
         """Return a secret, from memory if the vault gave it within :data:`REMEMBERED` seconds."""
-        with self._lock:
+        with self._lock.get():
             seen, secret = self._known.get((label, stored), (0.0, None))
         if secret is not None and self._clock() - seen < REMEMBERED:
             return secret
         found = self._asking(lambda: self._store.get(label, stored))
-        with self._lock:
+        with self._lock.get():
             self._known[label, stored] = (self._clock(), found)
             self._known.move_to_end((label, stored))
             if len(self._known) > _MOST:
                 self._known.popitem(last=False)
         return found
-
-    def read_back(self, label: Label, stored: str) -> Secret:
-        """Return a secret as the vault has it now."""
-        self.forget(label, stored)
-        return self.get(label, stored)
 
     def delete(self, label: Label, stored: str) -> None:
         """Destroy a secret in the vault, and forget it here."""
@@ -62,15 +58,15 @@ class RememberingStore:
 
     def forget(self, label: Label, stored: str) -> None:
         """Ask the vault the next time."""
-        with self._lock:
+        with self._lock.get():
             self._known.pop((label, stored), None)
 
     def _asking(self, ask: Callable[[], T]) -> T:
         if self._clock() < self._down_until:
-            raise unavailable(self.name, "it did not answer a moment ago")
+            raise down(self.name, "it did not answer a moment ago")
         try:
             return ask()
-        except SecretUnavailableError as error:
-            if error.code == SecretUnavailableError.default_code:
-                self._down_until = self._clock() + PAUSE
+        except StoreDownError:
+            # Nothing less: what is wrong with one tenant's secret must not keep another tenant from its own.
+            self._down_until = self._clock() + PAUSE
             raise

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import SecretUnavailableError
 from . import Secret
+
+log = logging.getLogger(__name__)
+
+
+class StoreDownError(SecretUnavailableError):
+    """The store as a whole cannot answer now, so that asking it for another secret would be no use either."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,11 @@ class Label:
 
 
 class SecretStore(Protocol):
-    """Where secrets rest. Each method may raise :class:`SecretUnavailableError`; that never means "absent"."""
+    """Where secrets rest. Each method may raise :class:`SecretUnavailableError`; that never means "absent".
+
+    A :class:`StoreDownError` keeps everybody from asking the store for a few seconds; what is wrong with one secret
+    must not be one.
+    """
 
     #: The word that the database keeps beside each secret, to find its store again.
     name: str
@@ -55,8 +68,23 @@ class SecretStore(Protocol):
 
 
 def unavailable(store: str, reason: str) -> SecretUnavailableError:
-    """Return the error for a store that cannot answer now; ``reason`` says why in a word or two."""
-    return SecretUnavailableError(f"The secret store ({store}) cannot answer now: {reason}.")
+    """Return the error for a question that a store cannot answer now; ``reason`` says why in a word or two."""
+    return SecretUnavailableError(_cannot_answer(store, reason))
+
+
+def down(store: str, reason: str) -> StoreDownError:
+    """Return the error for a store that cannot answer anything now: not reached, too slow, sealed, or throttling."""
+    return StoreDownError(_cannot_answer(store, reason))
+
+
+def _cannot_answer(store: str, reason: str) -> str:
+    return f"The secret store ({store}) cannot answer now: {reason}."
+
+
+def without_frames(error: SecretUnavailableError) -> SecretUnavailableError:
+    """Return the same error anew: the one that was raised remembers frames where the secret was at hand."""
+    kind = StoreDownError if isinstance(error, StoreDownError) else SecretUnavailableError
+    return kind(str(error), code=error.code, hint=error.hint)
 
 
 def absent(store: str) -> SecretUnavailableError:
@@ -75,6 +103,25 @@ def unreadable(store: str, reason: str) -> SecretUnavailableError:
         code="secret_unreadable",
         hint="A tenant admin enters the key again on the payment settings page.",
     )
+
+
+def delete_if_there(delete: Callable[[], object]) -> None:
+    """Delete something in a vault. That it is gone already is no error."""
+    try:
+        delete()
+    except SecretUnavailableError as error:
+        if error.code != "secret_absent":
+            raise
+
+
+@contextmanager
+def naming_what_is_left(store: str, reference: str) -> Iterator[None]:
+    """Log the reference of what is put in within, if that fails: whoever got no answer cannot know that it was not."""
+    try:
+        yield
+    except SecretUnavailableError:
+        log.warning("a secret that nothing refers to may be left in %s as %s", store, reference)
+        raise
 
 
 def pack(label: Label, secret: Secret) -> str:

@@ -16,7 +16,7 @@ from . import Secret
 from .asking import OncePerProcess, ask
 from .options import CONNECT_TIMEOUT, READ_TIMEOUT, SETTING, References, credential, import_sdk, longest, text, wrong
 from .options import address as checked_address
-from .store import Label, absent, pack, unavailable, unpack
+from .store import Label, absent, down, naming_what_is_left, pack, unavailable, unpack
 
 T = TypeVar("T")
 _FIELD: Final = "packed"
@@ -70,7 +70,8 @@ class VaultStore:
     def put(self, label: Label, secret: Secret) -> str:
         """Keep ``secret``, and return its path below the mount."""
         path = self._references.make()
-        self._ask(lambda: self._put(path, pack(label, secret)))
+        with naming_what_is_left(self.name, path):
+            self._ask(lambda: self._put(path, pack(label, secret)))
         return path
 
     def get(self, label: Label, stored: str) -> Secret:
@@ -151,17 +152,19 @@ class VaultStore:
         known = self._exceptions
         if isinstance(error, known.InvalidPath) and _says_absent(error):
             return absent(self.name)
-        reasons: list[tuple[Any, str]] = [
-            ((known.Forbidden, known.Unauthorized), "permission denied"),
-            (known.RateLimitExceeded, "it asks for fewer requests"),
-            (known.VaultDown, "it is sealed, or not ready"),
-            (requests.Timeout, "it did not answer in time"),
-            (requests.TooManyRedirects, "it sends us to another address"),
-            (requests.ConnectionError, "it cannot be reached"),
-            ((LookupError, TypeError), "what it says is not a vault's answer"),
+        reasons: list[tuple[Any, Callable[[str, str], SecretUnavailableError], str]] = [
+            ((known.Forbidden, known.Unauthorized), unavailable, "permission denied"),
+            (known.RateLimitExceeded, down, "it asks for fewer requests"),
+            (known.VaultDown, down, "it is sealed, or not ready"),
+            (requests.Timeout, down, "it did not answer in time"),
+            (requests.TooManyRedirects, unavailable, "it sends us to another address"),
+            (requests.ConnectionError, down, "it cannot be reached"),
+            ((LookupError, TypeError), unavailable, "what it says is not a vault's answer"),
         ]
-        fitting = (reason for kind, reason in reasons if isinstance(error, kind))
-        return unavailable(self.name, next(fitting, f"hvac says {type(error).__name__}"))
+        for kind, problem, reason in reasons:
+            if isinstance(error, kind):
+                return problem(self.name, reason)
+        return unavailable(self.name, f"hvac says {type(error).__name__}")
 
     def _not_a_vault(self) -> SecretUnavailableError:
         return unavailable(self.name, "what it says is not a vault's answer")

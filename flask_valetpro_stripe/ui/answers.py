@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Final
 
-from flask import Response, make_response, redirect, render_template, request, url_for
+from flask import Response, make_response, redirect, render_template, request, session, url_for
 from flask_wtf.csrf import generate_csrf
 from werkzeug.wrappers import Response as BaseResponse
 
 from ..context import get_tenant
 from ..enums import Mode
 from ..errors import ValetProStripeError
+from ..models import key_of
 from ..state import get_state
 from .access import is_fragment
 from .page import cards_of
@@ -28,7 +29,9 @@ class Done:
     is_good: bool = True
 
 
-#: The address carries only the word.
+#: Where the browser's session keeps the word of what was just done, until the page has said it.
+_JUST_DONE: Final = "valetpro_stripe_done"
+#: The address carries only the word, and nothing is said that the session does not confirm.
 _DONE: Final[Mapping[str, Done]] = {
     "connected": Done("Your Stripe account is connected."),
     "pending": Done(
@@ -65,8 +68,33 @@ def show_page(*, error: ValetProStripeError | None = None, code: int = 200, keys
         ways={card.mode: ways_of(state, tenant, card.mode, card.connection) for card in cards},
         error=error,
         keys_of=keys_of,
-        done=_DONE.get(request.args.get("done", "")),
+        done=_take_done(),
     )
+
+
+def _take_done() -> Done | None:
+    """Return what was just done, once: a reload of the address, or somebody else's link to it, says nothing."""
+    word = request.args.get("done")
+    if word is None or session.get(_JUST_DONE) != word:
+        return None
+    del session[_JUST_DONE]
+    return _DONE.get(word)
+
+
+def refuse_another_tenant() -> Response | None:
+    """Refuse a form that was shown for another tenant than the one whose admin sends it now.
+
+    Somebody who manages two tenants may have changed to this one in another tab. Only our own forms name their tenant.
+    """
+    meant = request.form.get("for_tenant") if request.method == "POST" else None
+    if meant is None or meant == str(key_of(get_tenant())):
+        return None
+    error = ValetProStripeError(
+        "This form belongs to another tenant than the one that you manage now, so nothing was done.",
+        code="another_tenant",
+        hint="You see the present tenant's page. Change back if you meant the other one.",
+    )
+    return show_page(error=error, code=409)
 
 
 def render(template: str, *, code: int = 200, **shown: object) -> Response:
@@ -77,6 +105,7 @@ def render(template: str, *, code: int = 200, **shown: object) -> Response:
         base_template=state.config.base_template,
         htmx=state.config.htmx,
         csrf_token_value=generate_csrf(),
+        tenant_key=key_of(get_tenant()),
         **shown,
     )
     return make_response(html, code)
@@ -84,6 +113,7 @@ def render(template: str, *, code: int = 200, **shown: object) -> Response:
 
 def go_back(done: str) -> BaseResponse:
     """Send the browser back to the page, which says what was done."""
+    session[_JUST_DONE] = done
     return go_to(url_for("valetpro_stripe.settings", done=done))
 
 
@@ -97,7 +127,7 @@ def go_to(address: str) -> BaseResponse:
 
 
 def refusals_on_the_page(view: Callable[[], BaseResponse]) -> Callable[[], BaseResponse]:
-    """Show an error of ours on the page itself, with 422; nothing was changed."""
+    """Show an error of ours on the page itself, with 422. What was not committed before it is undone."""
 
     @wraps(view)
     def guarded() -> BaseResponse:
@@ -110,12 +140,15 @@ def refusals_on_the_page(view: Callable[[], BaseResponse]) -> Callable[[], BaseR
     return guarded
 
 
-def asked_mode(*, required: bool = False) -> Mode:
-    """Return the mode that the form or the address names, or the tenant's active one where neither does."""
+def asked_mode(*, otherwise: Mode | None = None) -> Mode:
+    """Return the mode that the form or the address names.
+
+    :param otherwise: what is meant where neither names one: for the links that a host makes itself.
+    :raises ValetProStripeError: if there is none, or no such mode.
+    """
     word = (request.form if request.method == "POST" else request.args).get("mode")
-    if word is None and not required:
-        active: Mode = get_tenant().stripe_mode
-        return active
+    if word is None and otherwise is not None:
+        return otherwise
     try:
         return Mode(word or "")
     except ValueError:

@@ -10,10 +10,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from flask import Response, request
 
+from .. import audit
 from ..context import get_tenant
 from ..enums import Mode
-from ..models import AuditEntry, key_of
-from ..state import State, get_state
+from ..models import AuditEntry, Connection, key_of
+from ..state import get_state
 from .access import is_fragment, user_id
 from .answers import render
 
@@ -28,13 +29,13 @@ _WORDS: Final[Mapping[str, str]] = {
     "disconnected": "Disconnected the account",
     "disconnected_endpoint_left": "Disconnected the account; remove its webhook endpoint in Stripe's dashboard",
     "endpoint_made": "Made the webhook endpoint",
-    "given_up": "Gave up making an account",
+    "given_up": "Gave up a connection that was never finished",
     "key_brought_back": "Brought an earlier API key back",
     "key_checked": "Entered keys, to be checked",
     "key_rotated": "Exchanged the API key",
     "key_saved": "Saved the API key",
     "mode_switched": "Switched the mode",
-    "moved": "Moved a secret to another store",
+    "moved": "Moved the connection to the app's present address",
     "neutralized": "Cut this copy of the database off from Stripe",
     "onboarding_began": "Went to Stripe to set an account up",
     "onboarding_renewed": "Went back to Stripe to go on setting up",
@@ -58,44 +59,66 @@ class Line:
     mode: Mode | None
     account_id: str | None
     fingerprint: str | None
+    #: The key's ends, as the card shows them, as long as its row is there.
+    masked: str | None
 
 
 def show() -> Response:
     """Show the newest entries, or those before the one that the address names."""
     before = _asked_before()
-    found = _entries(get_state(), get_tenant(), before)
-    lines = [_line(entry, user_id()) for entry in found[:PAGE]]
+    # One more than a page shows, if there are: whether the page has an end.
+    found = audit.history(get_state(), get_tenant(), before=before, limit=PAGE + 1)
+    lines = _lines(found[:PAGE])
     return render(
         "_history.html" if is_fragment() else "history.html",
         tenant=get_tenant(),
         lines=lines,
-        is_newest=before == _LAST,
+        is_newest=before is None,
         before=lines[-1].sequence if len(found) > PAGE else None,
     )
 
 
-def _asked_before() -> int:
+def _asked_before() -> int | None:
     before = request.args.get("before", type=int)
-    return min(before, _LAST) if before is not None else _LAST
+    return None if before is None or before > _LAST else max(before, 0)
 
 
-def _entries(state: State, tenant: Any, before: int) -> list[AuditEntry]:
-    """Return the tenant's entries before one, newest first: one more than a page shows, if there are."""
-    model = state.models.AuditEntry
-    own = sa.select(model).where(model.tenant_id == key_of(tenant), model.sequence < before)
-    return list(state.session.scalars(own.order_by(model.sequence.desc()).limit(PAGE + 1)))
+def _lines(entries: list[AuditEntry]) -> list[Line]:
+    masks, connections = _masks(entries), _connections(entries)
+    return [_line(entry, user_id(), connections.get(entry.connection_id), masks) for entry in entries]
 
 
-def _line(entry: AuditEntry, reader: str) -> Line:
-    detail = entry.detail
+def _masks(entries: list[AuditEntry]) -> dict[str, str]:
+    """Return what may be shown of the tenant's keys that the entries name, by fingerprint."""
+    state, fingerprints = get_state(), {_text(entry.detail.get("fingerprint")) for entry in entries} - {None}
+    model = state.models.Secret
+    own = sa.select(model.fingerprint, model.masked).where(model.tenant_id == key_of(get_tenant()))
+    return {
+        row.fingerprint: row.masked for row in state.session.execute(own.where(model.fingerprint.in_(fingerprints)))
+    }
+
+
+def _connections(entries: list[AuditEntry]) -> dict[int | None, Connection]:
+    """Return the tenant's connections that the entries are about: not every entry repeats mode and account."""
+    state, ids = get_state(), {entry.connection_id for entry in entries} - {None}
+    model = state.models.Connection
+    own = sa.select(model).where(model.tenant_id == key_of(get_tenant()), model.id.in_(ids))
+    return {connection.id: connection for connection in state.session.scalars(own)}
+
+
+def _line(entry: AuditEntry, reader: str, about: Connection | None, masks: Mapping[str, str]) -> Line:
+    detail, fingerprint = entry.detail, _text(entry.detail.get("fingerprint"))
+    mode = next((mode for mode in Mode if mode == detail.get("mode")), None)
+    account_id = _text(detail.get("account_id"))
     return Line(
         sequence=entry.sequence,
         who="You" if entry.actor == reader else _ACTORS.get(entry.actor, f"User {entry.actor}"),
         at=entry.at,
         what=_WORDS.get(entry.action, entry.action.replace("_", " ")),
-        mode=next((mode for mode in Mode if mode == detail.get("mode")), None),
-        account_id=_text(detail.get("account_id")),
-        fingerprint=_text(detail.get("fingerprint")),
+        mode=mode or (about.mode if about else None),
+        account_id=account_id or (about.account_id if about else None),
+        fingerprint=fingerprint,
+        masked=masks.get(fingerprint or ""),
     )
 
 

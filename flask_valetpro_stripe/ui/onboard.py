@@ -25,7 +25,7 @@ _STATUS: Final[Mapping[OnboardingStatus, str]] = {
 @refusals_on_the_page
 def begin() -> BaseResponse:
     """Send the admin to Stripe, to tell it what it wants to know about the account that we make for them."""
-    mode = asked_mode(required=True)
+    mode = asked_mode()
     address = account_links.begin(get_state(), get_tenant(), mode, _asked_type(), user_id=user_id(), **_ways_back(mode))
     return go_to(address)
 
@@ -34,7 +34,7 @@ def begin() -> BaseResponse:
 def come_back() -> BaseResponse:
     """Take the admin back from Stripe, and look how far the account is."""
     _refuse_previews()
-    connection = account_links.come_back(get_state(), get_tenant(), asked_mode(required=True), actor=user_id())
+    connection = account_links.come_back(get_state(), get_tenant(), asked_mode(), actor=user_id())
     if connection is None:
         return go_back("not_begun")
     return go_back(_STATUS.get(connection.status, "revoked"))
@@ -44,14 +44,14 @@ def come_back() -> BaseResponse:
 def renew() -> BaseResponse:
     """Send the admin to Stripe once more, when the link that they had was used or too old."""
     _refuse_previews()
-    mode = asked_mode(required=True)
+    mode = asked_mode()
     return go_to(account_links.renew(get_state(), get_tenant(), mode, user_id=user_id(), **_ways_back(mode)))
 
 
 @refusals_on_the_page
 def open_dashboard() -> BaseResponse:
     """Send the admin to their Express dashboard, signed in."""
-    return go_to(account_links.dashboard_link(get_state(), get_tenant(), asked_mode(required=True)))
+    return go_to(account_links.dashboard_link(get_state(), get_tenant(), asked_mode()))
 
 
 def _refuse_previews() -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ..connections import missing_for
 from ..credentials import falls_back, find_connection
-from ..enums import AccountType, Mode, OnboardingStatus, PaymentStatus
+from ..enums import AccountType, EventStatus, Mode, OnboardingStatus, PaymentStatus
 from ..models import Connection, WebhookEvent, key_of
 from ..onboarding.presets import PRESETS
 from ..state import State
@@ -24,6 +24,7 @@ class Card:
     is_active: bool
     status: OnboardingStatus
     connection: Connection | None
+    #: Of this connection; one that failed is shown whatever connection it came by.
     last_event: WebhookEvent | None
     open_payments: int
     #: What the operator must set before accounts can be connected by Stripe Connect, where that is offered.
@@ -58,7 +59,7 @@ def _card(state: State, tenant: Any, mode: Mode) -> Card:
         is_active=tenant.stripe_mode is mode,
         status=connection.status if connection else OnboardingStatus.NOT_CONNECTED,
         connection=connection,
-        last_event=_last_event(state, tenant, mode),
+        last_event=_last_event(state, tenant, mode, connection),
         open_payments=_open_payments(state, tenant, mode),
         operator_must_set=operator,
         missing=tuple(missing_for(state, tenant, mode)),
@@ -76,11 +77,17 @@ def _operator_must_set(state: State, mode: Mode) -> tuple[str, ...]:
     return tuple(f"VALETPRO_STRIPE_{mode.upper()}_{name}" for name, is_set in needed.items() if not is_set)
 
 
-def _last_event(state: State, tenant: Any, mode: Mode) -> WebhookEvent | None:
+def _last_event(state: State, tenant: Any, mode: Mode, connection: Connection | None) -> WebhookEvent | None:
+    """Return the newest event that is the shown connection's, or that failed, whosever it was in this mode."""
     model = state.models.WebhookEvent
+    shown = model.status == EventStatus.failed
+    if connection is not None:
+        # An event that is routed to an earlier connection to the same account tells as much about this one.
+        since = sa.and_(model.account_id == connection.account_id, model.received_at >= connection.created_at)
+        shown = sa.or_(shown, model.connection_id == connection.id, since)
     return state.session.scalar(
         sa.select(model)
-        .where(model.tenant_id == key_of(tenant), model.mode == mode)
+        .where(model.tenant_id == key_of(tenant), model.mode == mode, shown)
         .order_by(model.received_at.desc())
         .limit(1)
     )

@@ -11,14 +11,16 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from .. import connections
 from ..context import get_tenant
-from ..enums import OnboardingStatus
+from ..credentials import find_connection
+from ..enums import AccountType, Mode, OnboardingStatus
 from ..models.types import utcnow
 from ..onboarding import oauth
 from ..state import State, get_state
 from . import history, keys, onboard
-from .access import gate, harden, session_token, user_id
-from .answers import asked_mode, go_back, go_to, refusals_on_the_page, show_page
+from .access import gate, harden, refuse_too_large, session_token, user_id
+from .answers import asked_mode, go_back, go_to, refusals_on_the_page, refuse_another_tenant, show_page
 from .page import cards_of
+from .wanted import in_words
 
 
 def make_blueprint(state: State) -> Blueprint:
@@ -31,8 +33,10 @@ def make_blueprint(state: State) -> Blueprint:
         static_folder="static/valetpro_stripe",
         static_url_path="/static",
     )
+    blueprint.url_value_preprocessor(refuse_too_large)
     blueprint.url_value_preprocessor(keys.hide_what_was_typed)
     blueprint.before_request(gate)
+    blueprint.before_request(refuse_another_tenant)
     blueprint.after_request(harden)
     # Without the slash Flask would redirect to an address made of the request's Host.
     blueprint.add_url_rule("/", view_func=settings, strict_slashes=False)
@@ -51,6 +55,7 @@ def make_blueprint(state: State) -> Blueprint:
     blueprint.add_url_rule("/history", view_func=history.show, endpoint="history")
     blueprint.register_error_handler(413, _too_large)
     blueprint.add_app_template_filter(_ago, "valetpro_ago")
+    blueprint.add_app_template_filter(in_words, "valetpro_in_words")
     return blueprint
 
 
@@ -83,7 +88,7 @@ def connect() -> BaseResponse:
     address = oauth.begin(
         get_state(),
         get_tenant(),
-        asked_mode(),
+        asked_mode(otherwise=get_tenant().stripe_mode),
         user_id=user_id(),
         session_token=session_token(),
         redirect_uri=_callback_address(),
@@ -113,12 +118,19 @@ def connect_callback() -> BaseResponse:
 @refusals_on_the_page
 def disconnect() -> BaseResponse:
     """End the tenant's connection in one mode."""
-    connections.disconnect(get_state(), get_tenant(), asked_mode(), actor=user_id())
+    connections.disconnect(get_state(), get_tenant(), asked_mode(otherwise=_only_mode()), actor=user_id())
     return go_back("disconnected")
+
+
+def _only_mode() -> Mode | None:
+    """Return the active mode, unless the tenant has an account of its own in the other one and might mean that."""
+    active: Mode = get_tenant().stripe_mode
+    others = [find_connection(get_state(), get_tenant(), mode) for mode in Mode if mode is not active]
+    return None if any(c and c.account_type is not AccountType.PLATFORM for c in others) else active
 
 
 @refusals_on_the_page
 def mode() -> BaseResponse:
     """Switch the mode that new payments are made in."""
-    connections.switch_mode(get_state(), get_tenant(), asked_mode(required=True), actor=user_id())
+    connections.switch_mode(get_state(), get_tenant(), asked_mode(), actor=user_id())
     return go_back("mode")

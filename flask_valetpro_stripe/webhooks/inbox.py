@@ -1,4 +1,4 @@
-"""The inbox: one insert claims an event, and its handlers' writes commit with it or not at all."""
+"""The inbox: one insert takes an event in, and its handlers' writes commit with it or not at all."""
 
 from __future__ import annotations
 
@@ -8,63 +8,183 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from .. import audit, signals
+from ..connections import living_connections
 from ..context import event_context
 from ..enums import EventStatus, Mode
 from ..gateway import scrub
 from ..models import Connection, WebhookEvent
 from ..models.types import utcnow
 from ..state import State
-from .route import Route, route
-from .verify import Endpoint, account_of
+from . import claims, quick
+from .claims import Claim
+from .route import Route, route, route_again
+from .verify import TENANTS_OWN, Endpoint, account_of
 
 log = logging.getLogger(__name__)
-_DIALECT_INSERT: Final[Mapping[str, Callable[..., Any]]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 #: How the types of events begin whose handlers change connections.
 _ABOUT_ACCOUNTS: Final = ("account.", "v2.core.account")
 #: Asks Stripe for the object that an event of one type is about.
 Fetcher = Callable[[State, Connection], Any]
+Fetchers = Mapping[str, Fetcher]
 
 
 class HandlerFailedError(Exception):
-    """A handler raised. Its writes are gone, the event is recorded as failed, and a redelivery runs it again."""
+    """A handler raised. Its writes are gone, the event is recorded as failed, and is tried again."""
 
 
-def receive(
-    state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str, fetchers: Mapping[str, Fetcher]
-) -> None:
+class InFlightError(Exception):
+    """Somebody else is handling the event at this moment; how it ends is not known yet."""
+
+
+def receive(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str, fetchers: Fetchers) -> None:
     """Take in one genuine event: when this returns, it is committed, and a repeat of it changes nothing.
 
+    Inline, its handlers have run. With ``PROCESSING="celery"`` it is stored, and a worker is told.
+
     :raises HandlerFailedError: if a handler raised.
+    :raises InFlightError: if a worker has it at this moment.
     :raises sqlalchemy.exc.DBAPIError: if the database cannot answer.
     """
+    if state.enqueue is not None:
+        store(state, endpoint, event, body)
+        return
+    if event["type"] not in fetchers and _receive_quickly(state, endpoint, event, body):
+        return
     found = route(state, endpoint, event)
-    started_at = utcnow()
-    fetched = _fetch(state, found, event, fetchers)
     values = _values(endpoint, event, body, found)
-    if found.parked is None and found.tenant_id is not None and event["type"].startswith(_ABOUT_ACCOUNTS):
-        # Its handlers lock the tenant, and the row that is inserted now holds its connection in place: tenants first.
-        audit.lock_tenant(state, found.tenant_id)
-    row = _claim(state, values)
+    if event["type"] in fetchers and _is_done(state, values):
+        # A captured delivery that is sent again and again must not make us ask Stripe each time.
+        state.session.rollback()
+        return
+    started_at = utcnow()
+    fetched = _fetch(state, found, event["type"], fetchers)
+    _lock_tenants_first(state, found, endpoint.scope, values["account_id"], event["type"])
+    row = _take_in(state, values)
     if row is None:
         state.session.rollback()
         log.info("webhook %s was here before", event["id"])
         return
     row.fetched, row.fetched_at = fetched, started_at
+    _handle(state, values, row, found)
+
+
+def _receive_quickly(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str) -> bool:
+    """Take in an event by the short way, or a repeat of it; return False if only the long way can."""
+    if not quick.is_ordinary(endpoint, event) or event["type"].startswith(_ABOUT_ACCOUNTS):
+        return False
+    # Should a handler commit by itself, no worker takes it while we are at it.
+    values = {**_values(endpoint, event, body, Route()), "due_at": utcnow() + claims.LEASE}
+    taken = quick.insert_routed(state, values)
+    if taken is None:
+        return _was_here(state, values)
+    values |= {"connection_id": taken.connection_id, "tenant_id": taken.tenant_id}
+    _handle(state, values, quick.adopt(state, taken.id, values, event), quick.routed_to(state, taken))
+    return True
+
+
+def _was_here(state: State, values: Mapping[str, Any]) -> bool:
+    """Tell whether the event is done, and end the transaction if it is."""
+    if not quick.is_processed(state, values):
+        return False
+    state.session.rollback()
+    log.info("webhook %s was here before", values["event_id"])
+    return True
+
+
+def _handle(state: State, values: Mapping[str, Any], row: WebhookEvent, found: Route) -> None:
+    """Run the handlers of a row that is ours, if any may run, and commit what they wrote with it."""
+    status = row.status
     with _present(state, found):
         if found.parked is None:
-            _run_handlers(state, row, values)
-            row.status, row.processed_at = EventStatus.processed, utcnow()
+            _run_inline(state, row, values)
+            quick.set_processed(state, row)
+            status = EventStatus.processed
         state.session.commit()
-        _tell(state, row)
+        _tell(state, row, status)
 
 
-def _fetch(state: State, found: Route, event: Mapping[str, Any], fetchers: Mapping[str, Fetcher]) -> Any:
+def store(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str) -> int | None:
+    """Store one genuine event for a worker; return its row's id, or None if it was here before. Commits."""
+    if quick.is_ordinary(endpoint, event):
+        taken = quick.store_routed(state, {**_values(endpoint, event, body, Route()), "attempts": 0})
+        if taken is not None:
+            _enqueue(state, taken.id, event["type"])
+            return taken.id
+    return _store(state, _values(endpoint, event, body, route(state, endpoint, event)))
+
+
+def work(state: State, claimed: Claim, fetchers: Fetchers) -> EventStatus | None:
+    """Handle a claimed event; return what became of it, or None if somebody else has it by now. Commits."""
+    row = state.session.get_one(state.models.WebhookEvent, claimed.id, populate_existing=True)
+    attempts, known = row.attempts, {"event_id": row.event_id, "type": row.type}
+    try:
+        return _work(state, claimed, row, fetchers)
+    except Exception as error:
+        state.session.rollback()
+        log.exception("webhook %s (%s) failed", known["event_id"], known["type"])
+        reason = reason_of(error)
+    if not claims.fail(state, claimed, reason, attempts=attempts):
+        return None
+    state.tell(signals.webhook_failed, **known, error=reason)
+    return EventStatus.dead if attempts >= claims.MOST_ATTEMPTS else EventStatus.failed
+
+
+def _work(state: State, claimed: Claim, row: WebhookEvent, fetchers: Fetchers) -> EventStatus | None:
+    found = route_again(state, row)
+    started_at = utcnow()
+    fetched = _fetch(state, found, row.type, fetchers)
+    # Read again after the network: the transaction before it is over.
+    state.session.commit()
+    _lock_tenants_first(state, found, row.scope, row.account_id, row.type)
+    if not claims.hold(state, claimed):
+        state.session.rollback()
+        return None
+    state.session.refresh(row)
+    row.fetched, row.fetched_at = fetched, started_at
+    status = EventStatus.processed if found.parked is None else EventStatus.parked
+    with _present(state, found):
+        row.error = found.parked
+        if found.parked is None:
+            _run_handlers(state, row)
+        if not claims.finish(state, claimed, status, row.error):
+            state.session.rollback()
+            return None
+        # For hosts whose sessions keep what they have read after a commit.
+        state.session.expire(row)
+        state.session.commit()
+        _tell(state, row, status)
+    return status
+
+
+def _is_done(state: State, values: Mapping[str, Any]) -> bool:
+    model = state.models.WebhookEvent
+    done = sa.select(model.id).where(
+        model.scope == values["scope"], model.event_id == values["event_id"], model.status == EventStatus.processed
+    )
+    return state.session.scalar(done) is not None
+
+
+def _lock_tenants_first(state: State, found: Route, scope: str, account_id: str | None, event_type: str) -> None:
+    """Lock all whom handlers of accounts will lock: the row that is written now holds a connection, tenants go first.
+
+    In the order of their keys as text, as everybody does who locks several.
+    """
+    if found.parked is not None or not event_type.startswith(_ABOUT_ACCOUNTS):
+        return
+    tenants = {found.tenant_id}
+    if account_id is not None and not scope.startswith(TENANTS_OWN):
+        mode = found.connection.mode if found.connection else None
+        tenants |= {c.tenant_id for m in Mode if mode in (None, m) for c in living_connections(state, account_id, m)}
+    for tenant_id in sorted(tenants - {None}, key=str):
+        audit.lock_tenant(state, tenant_id)
+
+
+def _fetch(state: State, found: Route, event_type: str, fetchers: Fetchers) -> Any:
     """Return Stripe's own answer where the event is only a hint; asked before anything is locked."""
-    fetcher, connection = fetchers.get(event["type"]), found.connection or found.witness
+    fetcher, connection = fetchers.get(event_type), found.connection or found.witness
     if fetcher is None or found.parked or connection is None:
         return None
     return fetcher(state, connection)
@@ -85,40 +205,101 @@ def _values(endpoint: Endpoint, event: Mapping[str, Any], body: str, found: Rout
         "attempts": 1,
         "body": body,
         "received_at": utcnow(),
+        "due_at": None if found.parked else utcnow(),
     }
 
 
 def _insert(state: State, values: Mapping[str, Any]) -> Any:
     model = state.models.WebhookEvent
     dialect = state.session.get_bind(sa.inspect(model)).dialect.name
-    return _DIALECT_INSERT[dialect](model).values(**values)
+    return quick.DIALECT_INSERT[dialect](model).values(**values)
 
 
-def _claim(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
+def _store(state: State, values: dict[str, Any]) -> int | None:
+    model = state.models.WebhookEvent
+    insert = _insert(state, {**values, "attempts": 0}).on_conflict_do_nothing(index_elements=["scope", "event_id"])
+    stored: int | None = state.session.scalar(insert.returning(model.id))
+    if stored is None:
+        stored = _store_again(state, values)
+    state.session.commit()
+    if stored is None:
+        log.info("webhook %s was here before", values["event_id"])
+    elif values["status"] is EventStatus.parked:
+        _tell(state, state.session.get_one(model, stored), EventStatus.parked)
+    else:
+        _enqueue(state, stored, values["type"])
+    return stored
+
+
+def _enqueue(state: State, row_id: int, event_type: str) -> None:
+    if state.enqueue is not None:
+        state.enqueue(row_id, event_type)
+
+
+def _store_again(state: State, values: Mapping[str, Any]) -> int | None:
+    """Let a parked event that has a tenant now be worked on; return its id, or None if nothing changes."""
+    model = state.models.WebhookEvent
+    names = ("status", "error", "connection_id", "tenant_id", "due_at")
+    # The body may have been pruned since.
+    body = sa.func.coalesce(model.body, values["body"])
+    again: int | None = state.session.scalar(
+        sa.update(model)
+        .where(
+            model.scope == values["scope"],
+            model.event_id == values["event_id"],
+            model.status == EventStatus.parked,
+            sa.literal(values["status"] is not EventStatus.parked),
+        )
+        .values(body=body, **{name: values[name] for name in names})
+        .returning(model.id)
+        .execution_options(synchronize_session=False)
+    )
+    return again
+
+
+def _take_in(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
     """Return the event's row, ours alone until we commit, or None if nothing is left to do.
 
     A parallel delivery of the same event waits at the unique index until we commit, and then finds it done.
     """
     model = state.models.WebhookEvent
-    insert = _insert(state, values).on_conflict_do_nothing(index_elements=["scope", "event_id"]).returning(model)
+    # Should a handler commit by itself, no worker takes it while we are at it.
+    ours = values if values["due_at"] is None else {**values, "due_at": utcnow() + claims.LEASE}
+    insert = _insert(state, ours).on_conflict_do_nothing(index_elements=["scope", "event_id"]).returning(model)
     row: WebhookEvent | None = state.session.scalar(insert)
-    return row if row is not None else _claim_again(state, values)
+    return row if row is not None else _take_again(state, values)
 
 
-def _claim_again(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
-    """Return the row of a redelivery if it has work left: it did not finish, or was parked and has a tenant now."""
-    model = state.models.WebhookEvent
-    row = state.session.scalar(
-        sa.select(model)
-        .where(model.scope == values["scope"], model.event_id == values["event_id"])
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    if row is None or row.status is EventStatus.processed or values["status"] is EventStatus.parked:
+def _take_again(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
+    """Return the row of a redelivery if it has work left: it did not finish, or was parked and has a tenant now.
+
+    :raises InFlightError: if a worker has it.
+    """
+    # First without a lock: a worker has it as long as it works, and many repeats of what is done must not queue up.
+    if _find_unfinished(state, values, lock=False) is None:
+        return None
+    row = _find_unfinished(state, values, lock=True)
+    if row is None:
         return None
     for name in ("status", "error", "connection_id", "tenant_id"):
         setattr(row, name, values[name])
+    # It may have been pruned since.
+    row.body = row.body or values["body"]
+    row.due_at = utcnow() + claims.LEASE
     row.attempts += 1
+    # From a worker whose lease has ended and who may yet come back.
+    row.generation += 1
+    return row
+
+
+def _find_unfinished(state: State, values: Mapping[str, Any], *, lock: bool) -> WebhookEvent | None:
+    model = state.models.WebhookEvent
+    wanted = sa.select(model).where(model.scope == values["scope"], model.event_id == values["event_id"])
+    row = state.session.scalar((wanted.with_for_update() if lock else wanted).execution_options(populate_existing=True))
+    if row is None or row.status in (EventStatus.processed, EventStatus.dead) or values["status"] is EventStatus.parked:
+        return None
+    if row.status is EventStatus.processing and row.due_at is not None and row.due_at > utcnow():
+        raise InFlightError(values["event_id"])
     return row
 
 
@@ -131,52 +312,70 @@ def _present(state: State, found: Route) -> AbstractContextManager[None]:
     return event_context(tenant, found.connection)
 
 
-def _run_handlers(state: State, row: WebhookEvent, values: Mapping[str, Any]) -> None:
-    begun = state.session.get_transaction()
+def _run_inline(state: State, row: WebhookEvent, values: Mapping[str, Any]) -> None:
     try:
-        for handler in state.registry.handlers_of(row.type):
-            handler(row)
-        state.session.flush()
-        if state.session.get_transaction() is not begun:
-            _require_row(state, row)
+        _run_handlers(state, row)
     except Exception as error:
         state.session.rollback()
         log.exception("webhook %s (%s) failed", values["event_id"], values["type"])
-        _record_failure(state, values, error)
+        _record_failure(state, values, reason_of(error))
         raise HandlerFailedError(values["event_id"]) from error
 
 
-def _require_row(state: State, row: WebhookEvent) -> None:
-    """A handler ended our transaction: committed, the event is there; rolled back, it went with what was written."""
-    model = state.models.WebhookEvent
-    if state.session.get(model, sa.inspect(row).identity, populate_existing=True) is None:
+def _run_handlers(state: State, row: WebhookEvent) -> None:
+    session, rolled_back = state.session, list[Any]()
+    note = rolled_back.append
+    sa.event.listen(session, "after_rollback", note)
+    try:
+        for handler in state.registry.handlers_of(row.type):
+            handler(row)
+        session.flush()
+    finally:
+        sa.event.remove(session, "after_rollback", note)
+    # Who closes the session or removes it has rolled back as well.
+    if rolled_back or row not in state.session:
         raise RuntimeError("A handler rolled the session back, and the event too. Use db.session.begin_nested().")
 
 
-def _record_failure(state: State, values: Mapping[str, Any], error: Exception) -> None:
-    """Commit that the event failed, by itself: what the handlers wrote is gone."""
-    model = state.models.WebhookEvent
-    # An error may quote what no database stores: null characters, or halves of surrogate pairs.
+def reason_of(error: Exception) -> str:
+    """Return what an error says, as every database stores it, without keys and without guests' data."""
     # SQLAlchemy's own text holds the statement's parameters, guests' data among them; the driver's holds less.
     words = error.orig if isinstance(error, DBAPIError) else error
     said = f"{type(error).__name__}: {words}".replace("\0", "").encode(errors="replace").decode()
-    reason = scrub(said)[:500]
-    failed = {"status": EventStatus.failed, "error": reason}
+    return scrub(said)[:500]
+
+
+def _record_failure(state: State, values: Mapping[str, Any], reason: str) -> None:
+    """Commit that the event failed, by itself: what the handlers wrote is gone."""
+    model = state.models.WebhookEvent
+    attempts = (state.session.scalar(_attempts(state, values)) or 0) + 1
+    failed = claims.after_failure(reason, attempts)
     insert = _insert(state, {**values, **failed})
+    # What was parked has a tenant now, and perhaps no body any more.
+    found = {"connection_id": values["connection_id"], "tenant_id": values["tenant_id"]}
+    counted = {"attempts": model.attempts + 1, "generation": model.generation + 1}
     state.session.execute(
         insert.on_conflict_do_update(
             index_elements=["scope", "event_id"],
-            set_={**failed, "attempts": model.attempts + 1},
-            where=model.status != EventStatus.processed,
+            set_={**failed, **found, **counted, "body": sa.func.coalesce(model.body, values["body"])},
+            where=model.status.not_in([EventStatus.processed, EventStatus.processing]),
         )
     )
     state.session.commit()
     state.tell(signals.webhook_failed, event_id=values["event_id"], type=values["type"], error=reason)
 
 
-def _tell(state: State, row: WebhookEvent) -> None:
+def _attempts(state: State, values: Mapping[str, Any]) -> Any:
+    model = state.models.WebhookEvent
+    return sa.select(model.attempts).where(model.scope == values["scope"], model.event_id == values["event_id"])
+
+
+def _tell(state: State, row: WebhookEvent, status: EventStatus) -> None:
     """Send what happened to whoever listens: the event is committed."""
-    signal = signals.webhook_parked if row.status is EventStatus.parked else signals.webhook_received
+    signal = signals.webhook_parked if status is EventStatus.parked else signals.webhook_received
+    if signal.has_receivers_for(state.app):
+        # Whoever listens may keep it beyond the session.
+        state.session.refresh(row)
     state.tell(signal, event=row)
     for fact in row.facts:
         fact()

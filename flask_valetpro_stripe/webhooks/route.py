@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..enums import AccountType
-from ..models import Connection
+from ..models import Connection, WebhookEvent
 from ..payments.find import find_for_object
 from ..state import State
 from .verify import Endpoint, account_of, is_thin
@@ -46,6 +46,21 @@ def route(state: State, endpoint: Endpoint, event: Mapping[str, Any]) -> Route:
     if account is None:
         return _of_platform(state, endpoint, event)
     return _of_account(state, endpoint, account, event)
+
+
+def route_again(state: State, row: WebhookEvent) -> Route:
+    """Return the tenant and connection of a stored event: those that it was taken in with, whatever came since."""
+    model = state.models.Connection
+    connection = state.session.get(model, row.connection_id) if row.connection_id is not None else None
+    if connection is not None and connection.ended_at is not None:
+        return Route(connection, row.tenant_id, parked=_ENDED)
+    witness = None
+    if connection is None and row.account_id is not None:
+        living = sa.select(model).where(
+            model.account_id == row.account_id, model.mode == row.mode, model.ended_at.is_(None)
+        )
+        witness = state.session.scalar(living.order_by(model.id).limit(1))
+    return Route(connection, row.tenant_id, witness=witness)
 
 
 def _of_tenant(state: State, connection_id: int, event: Mapping[str, Any]) -> Route:

@@ -13,10 +13,11 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from .. import custody
-from ..errors import SecretUnavailableError
+from .. import custody, endpoints
+from ..errors import SecretUnavailableError, ValetProStripeError
 from ..models import Connection
 from ..secrets import Secret
+from ..secrets.asking import OncePerProcess
 from ..state import State
 from .verify import TENANTS_OWN, Endpoint
 
@@ -27,7 +28,8 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 REMEMBERED: Final = 60.0
 #: Seconds before the database is asked again about an endpoint whose secrets did not fit: they may be newer than ours.
 RELOAD: Final = 5.0
-#: Unknown addresses that the database is asked about in a second. Stripe delivers again what comes too early.
+#: Unknown addresses that the database is asked about in a second, of those that nobody made up under a SECRET_KEY that
+#: we have. Stripe delivers again what comes too early.
 MOST_UNKNOWN: Final = 5
 _MOST: Final = 10_000
 
@@ -43,7 +45,8 @@ class TenantEndpoints:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        # A worker that is forked while a thread holds it would wait forever.
+        self._lock = OncePerProcess(threading.Lock)
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._window = 0.0
         self._unknown = 0
@@ -53,17 +56,23 @@ class TenantEndpoints:
 
         :param again: what was remembered did not fit, so look whether it has changed.
         :raises SecretUnavailableError: if the store of its secrets cannot answer.
+        :raises ValetProStripeError: if it was not looked up: too many made-up ones were asked for in this second.
         """
         if not _TOKEN.fullmatch(token):
             return None
-        with self._lock:
+        is_of_ours = endpoints.is_of_ours(state, token)
+        with self._lock.get():
             known = self._known.get(token)
             is_fresh = known is not None and self._clock() - known.since < (RELOAD if again else REMEMBERED)
-            if known is None and self._asked_too_often():
-                return None
+            if known is None and not is_of_ours and self._asked_too_often():
+                raise ValetProStripeError(
+                    "Too many unknown webhook addresses were asked for at once, so this one was not looked up.",
+                    code="busy",
+                    hint="Stripe delivers the event again by itself.",
+                )
         if known is not None and is_fresh:
             return None if again else known.endpoint
-        return self._load(state, token)
+        return self._load(state, token, counts=not is_of_ours)
 
     def _asked_too_often(self) -> bool:
         now = self._clock()
@@ -71,11 +80,11 @@ class TenantEndpoints:
             self._window, self._unknown = now, 0
         return self._unknown >= MOST_UNKNOWN
 
-    def _load(self, state: State, token: str) -> Endpoint | None:
+    def _load(self, state: State, token: str, *, counts: bool) -> Endpoint | None:
         endpoint = _read(state, token)
-        with self._lock:
+        with self._lock.get():
             self._known.pop(token, None)
-            self._unknown += endpoint is None
+            self._unknown += endpoint is None and counts
             if endpoint is not None:
                 self._known[token] = _Known(endpoint, self._clock())
                 if len(self._known) > _MOST:

@@ -13,7 +13,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from ..errors import ValetProStripeError
 from ..handlers import FETCHERS
 from ..state import State, get_state
-from .inbox import HandlerFailedError, receive
+from .inbox import HandlerFailedError, InFlightError, receive
 from .verify import Endpoint, RefusedError, check_header, parse_event, refuse_foreign, verify
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,9 @@ def _take(state: State, verify_: Callable[[bytes, str | None], Endpoint]) -> Res
         return _answer(400, "This is not a signed Stripe event.")
     except HandlerFailedError:
         return _answer(500, "A handler failed. Deliver the event again.")
+    except InFlightError:
+        state.session.rollback()
+        return _answer(503, "The event is being handled now. Deliver it again.")
     except (DBAPIError, PoolTimeoutError, ValetProStripeError) as error:
         state.session.rollback()
         log.warning("a webhook cannot be taken now: %s", type(error).__name__)

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page
 from werkzeug.serving import make_server
 
 from flask_valetpro_stripe import Mode
+from flask_valetpro_stripe.credentials import find_connection
 from flask_valetpro_stripe.enums import EventStatus
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.testing import Simulator
@@ -31,7 +32,7 @@ HOST_LAYOUT = """<!doctype html>
   <title>{% block title %}Host{% endblock %}</title><link rel="icon" href="data:,">
   <script src="/htmx-2.js" defer></script>{% block head %}{% endblock %}
 </head>
-<body hx-boost="true"><main>{% block content %}{% endblock %}</main></body>
+<body hx-boost="true"><nav><a href="/sign-in">Elsewhere</a></nav><main>{% block content %}{% endblock %}</main></body>
 </html>"""
 OWN_LAYOUT: Mapping[str, Any] = {}
 HOSTS_LAYOUT: Mapping[str, Any] = {"VALETPRO_STRIPE_BASE_TEMPLATE": "layout.html", "VALETPRO_STRIPE_HTMX": None}
@@ -77,8 +78,9 @@ class Stage:
     def receive(
         self, event_type: str, status: EventStatus = EventStatus.processed, *, error: str | None = None
     ) -> None:
-        """Put an event in the tenant's inbox, received a minute ago."""
+        """Put an event in the tenant's inbox, received a minute ago, of its test account if it has one."""
         with self.host.context():
+            connection = find_connection(self.host.state, self.tenant, Mode.test)
             self.host.db.session.add(
                 self.host.state.models.WebhookEvent(
                     scope="platform:test:connect",
@@ -88,6 +90,7 @@ class Stage:
                     status=status,
                     error=error,
                     tenant_id=self.tenant.id,
+                    connection_id=connection.id if connection else None,
                     received_at=utcnow() - timedelta(minutes=1),
                 )
             )

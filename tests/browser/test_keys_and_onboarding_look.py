@@ -66,6 +66,16 @@ def no_endpoint(stage: Stage, page: Page) -> None:
     expect(page.get_by_role("alert")).to_contain_text("The key is saved.")
 
 
+def a_switch_without_endpoint(stage: Stage, page: Page) -> None:
+    connect_by_keys(stage, page)
+    second = stage.simulator.create_account("Seaside")
+    key = stage.simulator.create_restricted_key(second.id, allow=NEEDED)
+    enter(page, key, part="Exchange the API key")
+    page.get_by_role("checkbox").check()
+    enter(page, key, part="Exchange the API key")
+    expect(page.get_by_role("alert")).to_contain_text("The key is saved.")
+
+
 def left_early(stage: Stage, page: Page) -> None:
     open_part(page, "Make a new Stripe account")
     page.get_by_role("button", name="Set up an Express account").click()
@@ -94,6 +104,7 @@ STATES: dict[str, Callable[[Stage, Page], None]] = {
         exchanged_keys,
         a_key_of_another_account,
         no_endpoint,
+        a_switch_without_endpoint,
         left_early,
         left_early_beside_keys,
         the_history,
@@ -161,6 +172,7 @@ def test_keys_are_entered_exchanged_brought_back_and_destroyed_without_script(
     page.get_by_role("button", name="Bring the earlier key back").click()
     expect(page.get_by_role("status")).to_have_text("The earlier API key is in use again.")
     open_part(page, "Earlier API keys")
+    page.locator("summary", has_text="Destroy for good").click()
     page.get_by_role("button", name="Destroy archived keys").click()
     expect(page.get_by_role("status")).to_contain_text("The archived keys are destroyed.")
 

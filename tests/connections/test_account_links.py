@@ -16,6 +16,7 @@ from flask_valetpro_stripe.gateway import make_account_client
 from flask_valetpro_stripe.onboarding import account_links
 from flask_valetpro_stripe.onboarding.presets import DUTIES, PRESETS
 from flask_valetpro_stripe.onboarding.status import settle
+from flask_valetpro_stripe.secrets import Secret
 from flask_valetpro_stripe.testing import LoggedRequest, Simulator
 from tests.connections.admin import Admin, as_tenant, asked, rows
 
@@ -355,6 +356,74 @@ def test_a_lost_answer_makes_no_second_account(fault: str, api: str, plaza: Admi
     assert len({request.idempotency_key for request in made_at_stripe(simulator)}) == 1
     assert account_ids(simulator) == {connection.account_id}
     assert connection.account_name == "Hotel Plaza"
+
+
+@pytest.mark.parametrize("fault", ["rate_limit", "lock_timeout"])
+def test_being_limited_after_a_lost_answer_makes_no_second_account(
+    fault: str, api: str, plaza: Admin, seaside: Admin, simulator: Simulator
+) -> None:
+    """That refusal says nothing about the call before it, which made the account."""
+    simulator.faults.add("POST", ACCOUNTS[api], "drop_after", times=3)
+    with pytest.raises(errors.OutcomeUnknownError):
+        begin(plaza)
+    simulator.faults.add("POST", ACCOUNTS[api], fault, times=3)
+    with pytest.raises(errors.ValetProStripeError, match="Stripe is limiting requests") as limited:
+        begin(plaza)
+    assert limited.value.code == "rate_limit"
+    simulator.faults.clear()
+    begin(plaza)
+
+    [connection] = plaza.connections()
+    assert account_ids(simulator) == {connection.account_id}
+    assert len({request.idempotency_key for request in made_at_stripe(simulator)}) == 1
+    begin(seaside)
+    assert seaside.connections()[0].account_id != connection.account_id
+
+
+def test_a_key_that_was_rolled_after_a_lost_answer_makes_no_second_account(
+    api: str, plaza: Admin, simulator: Simulator
+) -> None:
+    simulator.faults.add("POST", ACCOUNTS[api], "drop_after", times=3)
+    with pytest.raises(errors.OutcomeUnknownError):
+        begin(plaza, country="FR")
+    config = plaza.host.state.config
+    plaza.host.state.config = replace(config, test_secret_key=Secret("sk_test_thatIsRolledSince4242"))
+    with pytest.raises(errors.InvalidKeyError):
+        begin(plaza, country="FR")
+    plaza.host.state.config = config
+    begin(plaza, country="FR")
+
+    [connection] = plaza.connections()
+    assert account_ids(simulator) == {connection.account_id}
+
+
+def test_an_address_that_was_changed_after_a_lost_answer_begins_afresh_and_the_log_names_the_other(
+    api: str,
+    plaza: Admin,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(plaza.host.Tenant, "email", "office@plaza.example", raising=False)
+    simulator.faults.add("POST", ACCOUNTS[api], "drop_after", times=3)
+    with pytest.raises(errors.OutcomeUnknownError):
+        begin(plaza)
+    monkeypatch.setattr(plaza.host.Tenant, "email", "desk@plaza.example", raising=False)
+    begin(plaza)
+
+    given_up, connection = plaza.connections()
+    assert (given_up.status, given_up.account_id, connection.status) == ("NOT_CONNECTED", None, "PENDING")
+    left = f"if Stripe made an account with metadata valetpro_connection={given_up.id}, nobody uses it"
+    assert left in caplog.text
+
+
+def test_what_became_ready_is_told_with_its_account_and_mode(plaza: Admin, seaside: Admin) -> None:
+    mine, theirs = onboard(plaza), onboard(seaside)
+
+    entries = rows(plaza.host, plaza.host.valetpro.models.AuditEntry, action="became_ready")
+    assert [entry.detail for entry in entries] == [
+        {"account_id": connection.account_id, "mode": "test"} for connection in (mine, theirs)
+    ]
 
 
 def rename(admin: Admin, name: str) -> None:

@@ -91,8 +91,13 @@ def test_v2_takes_the_platforms_country_where_nobody_names_one(plaza: Admin, sim
 def test_v2_needs_a_country_where_the_platforms_key_cannot_tell_its_own(plaza: Admin, simulator: Simulator) -> None:
     key = simulator.create_restricted_key(simulator.platform.id, allow=["payment_links"])
     plaza.host.state.config = replace(plaza.host.state.config, test_secret_key=type(_key(plaza))(key))
-    with pytest.raises(errors.ValetProStripeError, match="Stripe has to know in which country the business is"):
+    with pytest.raises(
+        errors.ValetProStripeError, match="Stripe has to know in which country the business is"
+    ) as refused:
         begin(plaza)
+    assert refused.value.hint == (
+        "The operator must give tenants a 'country', two letters such as FR, or let the key read the account."
+    )
 
 
 def _key(admin: Admin) -> Any:

@@ -217,6 +217,29 @@ def test_a_raw_key_tenants_test_endpoint_stays_the_originals(
     assert simulator.object(before.endpoint_id)["status"] == "enabled"
 
 
+@pytest.mark.usefixtures("busy")
+def test_a_copy_that_has_the_originals_address_in_its_settings_leaves_its_endpoints_alone(
+    host: Host, seaside: Admin, simulator: Simulator
+) -> None:
+    """Also after a key was saved again in the copy, which counts its connections as the original does."""
+    (before,) = [c for c in seaside.connections() if c.mode is Mode.test]
+    run(host, "neutralize", "--yes")
+    simulator.requests.clear()
+    (after,) = [c for c in seaside.connections() if c.mode is Mode.test]
+    assert (after.endpoint_token, after.endpoint_id) == (None, None)
+
+    with as_tenant(host, seaside.tenant) as tenant:
+        connection = raw_keys.find_own(host.state, tenant, Mode.test)
+        assert connection is not None
+        raw_keys.endpoints.ensure(host.state, connection, actor="7")
+    assert seaside.disconnect("test").status_code == 303
+
+    removed = [request.path for request in simulator.requests if request.method == "DELETE"]
+    assert len(removed) == 1
+    assert before.endpoint_id not in removed[0]
+    assert simulator.object(before.endpoint_id)["status"] == "enabled"
+
+
 def test_each_tenant_reads_in_its_history_what_was_done(
     host: Host, plaza: Admin, seaside: Admin, busy: dict[str, Any]
 ) -> None:
@@ -409,7 +432,7 @@ def change_secrets(host: Host, **columns: Any) -> None:
             "VALETPRO_STRIPE_SECRET_STORE, or in the 'others' of VALETPRO_STRIPE_SECRET_STORE_OPTIONS.\n",
         ),
         (
-            {"store": "database", "key_id": "0123456789abcdef"},
+            {"store": "database", "key_id": "0123456789abcdef", "stored": "vp1.0123456789abcdef.AAAA"},
             "- 2 secrets were encrypted with the key 0123456789abcdef, which is not in "
             "VALETPRO_STRIPE_ENCRYPTION_KEYS: put that key back, at the end of the list.\n",
         ),

@@ -15,9 +15,11 @@ import sqlalchemy as sa
 from werkzeug.test import TestResponse
 
 from flask_valetpro_stripe import AccountType, Mode, audit
+from flask_valetpro_stripe.enums import EventStatus
 from flask_valetpro_stripe.testing import Account, Simulator
 from tests.connections.admin import PAGE, Admin, as_tenant, asked, query_of, rows, text_of
 from tests.hosts import Host, make_host
+from tests.raw_keys.owner import Shelf
 
 HTMX = {"HX-Request": "true"}
 NEEDED = ["payment_links", "checkout", "payment_intents", "refunds", "products", "prices"]
@@ -202,14 +204,14 @@ CANARIES = {
     "markup": '"><b>canary-5f2c</b>',
 }
 FORMS = {
-    "keys": ["secret_key", "publishable_key", "webhook_secret", "switch_to", "mode"],
-    "keys/rollback": ["mode"],
-    "keys/destroy": ["mode"],
-    "onboard": ["account_type", "mode"],
-    "dashboard": ["mode"],
-    "mode": ["mode"],
-    "connect": ["mode"],
-    "disconnect": ["mode"],
+    "keys": ["secret_key", "publishable_key", "webhook_secret", "switch_to", "mode", "for_tenant"],
+    "keys/rollback": ["mode", "for_tenant"],
+    "keys/destroy": ["mode", "for_tenant"],
+    "onboard": ["account_type", "mode", "for_tenant"],
+    "dashboard": ["mode", "for_tenant"],
+    "mode": ["mode", "for_tenant"],
+    "connect": ["mode", "for_tenant"],
+    "disconnect": ["mode", "for_tenant"],
 }
 
 
@@ -327,6 +329,117 @@ def test_without_an_endpoint_the_page_gives_the_address_and_takes_the_secret(
     assert plaza.row().stripe_onboarding_status == "CONNECTED"
 
 
+def boxes(page: str) -> list[str]:
+    """Return what the test card says of each connection by keys."""
+    body = page.partition('id="vp-card-test"')[2].partition("<footer")[0]
+    found = re.split(r'<div class="vp-keys\b[^"]*">', body)[1:]
+    return [" ".join(re.sub(r"<[^>]*>", " ", box).split()) for box in found]
+
+
+def switch_without_endpoint(admin: Admin) -> tuple[Account, Account, str]:
+    """Confirm a switch to an account whose key may not make endpoints; return the accounts, and the answer's page."""
+    first, second = connected_by_keys(admin), admin.simulator.create_account("Plaza Two Ltd")
+    key = admin.simulator.create_restricted_key(second.id, allow=NEEDED)
+    answer = save(admin, secret_key=key, switch_to=second.id)
+    assert answer.status_code == 422
+    assert "The key is saved. But without a webhook endpoint" in card(text_of(answer))
+    return first, second, text_of(answer)
+
+
+def address_of(admin: Admin, account: Account) -> str:
+    (token,) = [each.endpoint_token for each in admin.connections() if each.account_id == account.id]
+    return f"{admin.host.state.config.public_url}/api/webhooks/stripe/{token}"
+
+
+def test_a_switch_that_waits_for_its_endpoint_has_its_address_and_its_form_in_its_own_box(
+    plaza: Admin, seaside: Admin
+) -> None:
+    theirs = connected_by_keys(seaside)
+    first, second, answer = switch_without_endpoint(plaza)
+
+    for page in (answer, plaza.page()):
+        old, new = boxes(page)
+        assert f"Its address {address_of(plaza, first)}" in old
+        assert address_of(plaza, second) not in old
+        assert f"API keys of {second.id} Not in use yet: payments go to the account above." in new
+        assert f"enter its signing secret below: {address_of(plaza, second)}" in new
+        assert "Enter the webhook secret, or another key" in new
+        assert f"It belongs to the endpoint that you make for {address_of(plaza, second)}" in new
+        assert address_of(plaza, first) not in new
+        assert page.count('id="vp-webhook-secret-test"') == 1
+    (other,) = boxes(seaside.page())
+    assert address_of(seaside, theirs) in other
+    assert address_of(plaza, second) not in seaside.page()
+
+
+def test_the_secret_that_is_entered_for_a_switch_finishes_that_one(plaza: Admin) -> None:
+    first, second, _ = switch_without_endpoint(plaza)
+
+    assert done(save(plaza, webhook_secret="whsec_" + "a" * 32)) == "keys_saved"
+    assert plaza.row().stripe_account_id == second.id
+    (only,) = boxes(plaza.page())
+    assert f"Webhook endpoint made by hand Its address {address_of(plaza, second)}" in only
+    old, new = plaza.connections()
+    model = plaza.host.valetpro.models.Secret
+    kept = [len(rows(plaza.host, model, connection_id=each.id, purpose="webhook_secret")) for each in (old, new)]
+    assert (old.account_id, new.account_id, kept) == (first.id, second.id, [1, 1])
+
+
+def test_who_stays_with_the_first_account_enters_its_key_and_the_switch_is_given_up(plaza: Admin) -> None:
+    first, _, _ = switch_without_endpoint(plaza)
+    assert "To stay with the account above, enter a key of that account" in card(plaza.page())
+
+    assert done(save(plaza, secret_key=first.test_secret_key)) == "keys_saved"
+    (only,) = boxes(plaza.page())
+    assert f"Its address {address_of(plaza, first)}" in only
+    assert plaza.row().stripe_account_id == first.id
+    assert "Gave up a connection that was never finished" in history(plaza)
+
+
+def test_a_key_that_is_exchanged_beside_an_unfinished_switch_is_called_exchanged(plaza: Admin) -> None:
+    first, _, _ = switch_without_endpoint(plaza)
+    newer = plaza.simulator.create_restricted_key(first.id)
+
+    assert done(save(plaza, secret_key=newer)) == "keys_rotated"
+    (only,) = boxes(plaza.page())
+    assert f"Secret key rk_test_…{newer[-4:]}" in only
+
+
+def test_a_switch_to_an_account_that_may_not_charge_yet_says_what_stripe_wants_in_its_own_box(
+    plaza: Admin, simulator: Simulator
+) -> None:
+    first = connected_by_keys(plaza)
+    second = simulator.create_account("Plaza Two Ltd", charges_enabled=False)
+
+    assert done(save(plaza, secret_key=second.test_secret_key, switch_to=second.id)) == "keys_pending"
+    old, new = boxes(plaza.page())
+    assert address_of(plaza, first) in old
+    assert "API keys of Plaza Two Ltd Not in use yet: payments go to the account above." in new
+    assert "Stripe wants something more before this account may take payments:" in new
+    assert address_of(plaza, second) in new
+
+
+def test_the_earlier_key_that_is_shown_is_the_one_that_comes_back(sqlite_url: str, simulator: Simulator) -> None:
+    shelf = Shelf()
+    with hosting(sqlite_url, simulator, SECRET_STORE=shelf) as admin:
+        account = connected_by_keys(admin)
+        second, third = (simulator.create_restricted_key(account.id) for _ in range(2))
+        save(admin, secret_key=second)
+        post(admin, "keys/rollback")
+        shelf.meanwhile = refuse_to_delete
+        # The second key cannot be destroyed now, and is archived longer than the first.
+        assert done(save(admin, secret_key=third)) == "keys_rotated"
+        assert f"sk_test_…{account.test_secret_key[-4:]} was in use until" in card(admin.page())
+
+        assert done(post(admin, "keys/rollback")) == "key_brought_back"
+        assert f"Secret key sk_test_…{account.test_secret_key[-4:]}" in card(admin.page())
+
+
+def refuse_to_delete(step: str) -> None:
+    if step == "delete":
+        raise ConnectionError("The shelf is away.")
+
+
 def test_only_restricted_keys_where_the_operator_wants_that(sqlite_url: str, simulator: Simulator) -> None:
     with hosting(sqlite_url, simulator, ALLOW_SECRET_KEYS=False) as admin:
         assert "Only restricted keys (rk_test_…) are taken here" in card(admin.page())
@@ -421,7 +534,7 @@ def test_who_leaves_early_sees_what_is_wanted_until_when_and_goes_on(plaza: Admi
 
     assert done(plaza.follow(back)) == "begun"
     page = plaza.page()
-    assert "external account" in card(page)
+    assert "A bank account for payouts" in card(page)
     due = plaza.connections()[0].requirements_due_at
     assert f"Stripe wants it by {due.day} {due:%B %Y}." in card(page)
     assert "Go on at Stripe" in card(page)
@@ -513,11 +626,12 @@ def test_only_the_types_that_the_operator_allows_are_offered(sqlite_url: str, si
         assert admin.connections() == []
 
 
-def test_the_operators_duties_for_a_custom_account_are_spelled_out(plaza: Admin) -> None:
+def test_a_custom_account_is_described_to_the_tenant_and_not_to_the_operator(plaza: Admin) -> None:
     shown = card(plaza.page())
 
-    assert "What the operator takes on:" in shown
-    assert "The platform gives tenants all support; Stripe does not talk to them." in shown
+    assert "What that means for you: You do not sign in at Stripe: the operator shows you your payments" in shown
+    assert "Your questions go to the operator: Stripe gives you no support." in shown
+    assert "The platform" not in shown
 
 
 def test_htmx_is_sent_to_stripe_as_a_whole_page(plaza: Admin) -> None:
@@ -585,6 +699,206 @@ def test_the_farewell_says_what_happens_to_keys_and_to_accounts(plaza: Admin, si
     assert "stays at Stripe with what was paid" in card(plaza.page())
 
 
+def test_the_farewell_names_every_account_that_it_ends_and_the_act_ends_these(
+    plaza: Admin, seaside: Admin, simulator: Simulator
+) -> None:
+    names = ("Plaza One", "Plaza Two", "Seaside Ltd")
+    first, second, theirs = (simulator.create_account(name) for name in names)
+    plaza.connect(first.id)
+    seaside.connect(theirs.id)
+    assert done(save(plaza, secret_key=second.test_secret_key, switch_to=second.id)) == "keys_saved"
+    set_up(plaza)
+    made = plaza.connections()[-1]
+    shown = card(plaza.page())
+
+    assert "The keys of Plaza Two are not used any more" in shown
+    assert "These end with it, and what they took can be refunded from here no more until connected again:" in shown
+    assert f"{made.account_id} : the account stays at Stripe, and is not set up any further." in shown
+    assert f"Plaza One {first.id} : we lose access to it." in shown
+    assert "Disconnect these 3 test accounts" in shown
+    assert theirs.id not in shown
+
+    assert done(plaza.disconnect()) == "disconnected"
+    ended = {each.account_id for each in plaza.connections() if each.ended_at}
+    assert ended == {first.id, second.id, made.account_id}
+    assert seaside.row().stripe_onboarding_status == "CONNECTED"
+
+
+def test_the_farewell_to_an_only_account_names_no_other(plaza: Admin, simulator: Simulator) -> None:
+    account = simulator.create_account("Plaza One")
+    plaza.connect(account.id)
+    # Connected once more, the account is still one.
+    plaza.connect(account.id)
+
+    assert "end with it" not in card(plaza.page())
+    assert "ends with it" not in card(plaza.page())
+    assert "Disconnect the test account" in card(plaza.page())
+
+
+# -- what the page says
+
+
+def test_what_was_done_is_said_once_and_not_again_when_the_page_is_reloaded(plaza: Admin, seaside: Admin) -> None:
+    address = str(post(plaza, "keys/destroy").location)
+    said = "The archived keys are destroyed."
+
+    assert said not in seaside.browser.get(address).text
+    assert said in plaza.browser.get(address).text
+    assert said not in plaza.browser.get(address).text
+
+
+def test_an_address_that_says_what_was_not_done_says_nothing(plaza: Admin) -> None:
+    post(plaza, "keys/destroy")
+
+    assert 'role="status"' not in plaza.browser.get(f"{PAGE}/?done=disconnected").text
+    assert 'role="status"' not in plaza.page()
+
+
+def test_what_htmx_is_sent_to_is_said_once_too(plaza: Admin) -> None:
+    address = post(plaza, "keys/destroy", headers=HTMX).headers["HX-Redirect"]
+
+    assert 'role="status"' in plaza.browser.get(address).text
+    assert 'role="status"' not in plaza.browser.get(address).text
+
+
+def receive(admin: Admin, event_type: str, **columns: Any) -> None:
+    """Put an event in the tenant's inbox, as the webhook does."""
+    with admin.host.app.app_context():
+        row = admin.host.state.models.WebhookEvent(
+            scope="platform:test:connect",
+            event_id=f"evt_{event_type}_{admin.tenant.id}",
+            type=event_type,
+            tenant_id=admin.tenant.id,
+            **{"mode": Mode.test, "status": EventStatus.processed, **columns},
+        )
+        admin.host.db.session.add(row)
+        admin.host.db.session.commit()
+
+
+def test_the_last_event_is_one_of_the_account_that_the_card_shows(
+    plaza: Admin, seaside: Admin, simulator: Simulator
+) -> None:
+    first, second, theirs = (simulator.create_account(name) for name in ("Plaza One", "Plaza Two", "Seaside Ltd"))
+    plaza.connect(first.id)
+    receive(plaza, "charge.updated", connection_id=plaza.connections()[0].id, account_id=first.id)
+    assert "charge.updated" in card(plaza.page())
+
+    plaza.connect(second.id)
+    seaside.connect(theirs.id)
+    assert "No event received yet" in card(plaza.page())
+    receive(plaza, "payout.paid", connection_id=plaza.connections()[1].id, account_id=second.id)
+    receive(plaza, "charge.captured", connection_id=plaza.connections()[0].id, account_id=first.id)
+    assert "payout.paid" in card(plaza.page())
+    assert "No event received yet" in card(seaside.page())
+
+
+def test_a_failed_event_is_shown_whatever_account_it_is_about(plaza: Admin, seaside: Admin) -> None:
+    for admin in (plaza, seaside):
+        connected_by_keys(admin)
+    receive(plaza, "charge.failed", status=EventStatus.failed, error="KeyError: 'ticket'")
+
+    assert "Last event failed" in card(plaza.page())
+    assert "Last event failed" not in card(plaza.page(), "live")
+    assert "Last event failed" not in card(seaside.page())
+
+
+def test_an_event_of_the_same_account_by_an_earlier_connection_counts_from_the_new_one_on(
+    plaza: Admin, simulator: Simulator
+) -> None:
+    account = simulator.create_account("Plaza One")
+    plaza.connect(account.id)
+    earlier = {"connection_id": plaza.connections()[0].id, "account_id": account.id}
+    receive(plaza, "charge.updated", **earlier)
+    plaza.disconnect()
+    plaza.connect(account.id)
+    assert "No event received yet" in card(plaza.page())
+
+    receive(plaza, "charge.captured", **earlier)
+    assert "charge.captured" in card(plaza.page())
+
+
+def test_what_stripe_wants_is_said_in_a_persons_words(plaza: Admin, simulator: Simulator) -> None:
+    wanted = {
+        "business_profile.url": "The address of your website",
+        "external_account": "A bank account for payouts",
+        "individual.dob.day": "Your date of birth",
+        "individual.dob.year": "",
+        "person_1Abc.verification.document": "The proof of identity of somebody whom you named",
+        "representative.first_name": "The name of who represents the company",
+        "tos_acceptance.date": "Acceptance of Stripe's terms",
+        "tos_acceptance.ip": "",
+        "some_new.kind_of_field": "some new – kind of field",
+    }
+    account = simulator.create_account("Plaza")
+    plaza.host.connect(plaza.tenant, account.id, requirements=list(wanted))
+
+    said = "Stripe wants something more before this account may take payments: "
+    assert said + " ".join(filter(None, wanted.values())) + " " in card(plaza.page())
+
+
+def test_archived_keys_are_destroyed_in_two_steps(plaza: Admin, simulator: Simulator) -> None:
+    account = connected_by_keys(plaza)
+    save(plaza, secret_key=simulator.create_restricted_key(account.id))
+    page = plaza.page()
+    (part,) = re.findall(r'<details class="vp-more">\s*<summary[^>]*>Destroy for good.*?</details>', page, re.DOTALL)
+
+    assert "Destroy archived keys" in part
+    assert page.count("Destroy archived keys") == 1
+    assert re.search(r"since \d+ \w+ \d{4}, \d\d:\d\d UTC", card(page))
+
+
+# -- whose page a form was on
+
+
+def test_a_form_of_another_tenants_page_is_refused_and_nothing_is_done(
+    plaza: Admin, seaside: Admin, simulator: Simulator
+) -> None:
+    accounts = [connected_by_keys(admin) for admin in (plaza, seaside)]
+    simulator.requests.clear()
+
+    for path in FORMS:
+        answer = post(plaza, path, for_tenant=str(seaside.tenant.id))
+        assert answer.status_code == 409
+        assert "belongs to another tenant than the one that you manage now, so nothing was done." in text_of(answer)
+        assert accounts[0].id in text_of(answer)
+        assert accounts[1].id not in text_of(answer)
+    assert simulator.requests == []
+    assert [each.row().stripe_onboarding_status for each in (plaza, seaside)] == ["CONNECTED", "CONNECTED"]
+
+
+def test_every_form_names_its_tenant_and_works_for_that_one(plaza: Admin, seaside: Admin) -> None:
+    connected_by_keys(plaza)
+    page = plaza.page()
+
+    assert page.count("<form") == page.count(f'name="for_tenant" value="{plaza.tenant.id}"') > 5
+    assert f'name="for_tenant" value="{seaside.tenant.id}"' not in page
+    assert done(post(plaza, "disconnect", for_tenant=str(plaza.tenant.id))) == "disconnected"
+
+
+# -- which mode is meant
+
+
+def test_a_disconnect_that_names_no_mode_ends_nothing_where_it_could_mean_two(plaza: Admin, seaside: Admin) -> None:
+    for mode in ("test", "live"):
+        connected_by_keys(plaza, mode)
+    connected_by_keys(seaside, "live")
+
+    for admin in (plaza, seaside):
+        answer = admin.browser.post(f"{PAGE}/disconnect")
+        assert answer.status_code == 422
+        assert "The mode must be 'test' or 'live'." in text_of(answer)
+    assert [each.ended_at for each in plaza.connections() + seaside.connections()] == [None] * 3
+
+
+def test_a_disconnect_that_names_no_mode_ends_the_only_connection_there_is(plaza: Admin, seaside: Admin) -> None:
+    for admin in (plaza, seaside):
+        connected_by_keys(admin)
+
+    assert done(plaza.browser.post(f"{PAGE}/disconnect")) == "disconnected"
+    assert plaza.row().stripe_onboarding_status == "NOT_CONNECTED"
+    assert seaside.row().stripe_onboarding_status == "CONNECTED"
+
+
 # -- history
 
 
@@ -609,10 +923,43 @@ def test_the_history_says_who_did_what_when_to_which_account_and_key(plaza: Admi
     entries = rows(plaza.host, plaza.host.valetpro.models.AuditEntry, tenant_id=plaza.tenant.id)
     assert len(lines) == len(entries)
     (saved,) = [line for line in lines if "Saved the API key" in line]
-    assert saved.endswith(f"UTC You Saved the API key test {account.id} {keys[0].fingerprint}")
+    assert saved.endswith(f"UTC You Saved the API key test {account.id} {keys[0].masked} {keys[0].fingerprint}")
     assert "Connected the account" in lines[0]
     assert theirs.id not in history(plaza)
     assert 'href="/settings/payments/history"' in plaza.page()
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ("moved", "Moved the connection to the app's present address"),
+        ("given_up", "Gave up a connection that was never finished"),
+    ],
+)
+def test_the_history_says_what_was_done_to_a_connection_however_it_was_made(
+    plaza: Admin, seaside: Admin, action: str, words: str
+) -> None:
+    with as_tenant(plaza.host, plaza.tenant):
+        audit.record(plaza.host.state, tenant_id=plaza.tenant.id, actor="operator", action=action)
+        plaza.host.db.session.commit()
+
+    assert f"The operator {words}" in lines_of(history(plaza))[0]
+    assert words not in history(seaside)
+
+
+def test_what_stripe_did_names_mode_and_account(plaza: Admin, seaside: Admin, simulator: Simulator) -> None:
+    plaza.follow(simulator.onboard(set_up(plaza)))
+    (connection,) = plaza.connections()
+    said = f"Let the account take payments test {connection.account_id}"
+    assert f"Stripe {said}" in lines_of(history(plaza))[0]
+
+    with as_tenant(plaza.host, plaza.tenant):
+        # An entry that says no more than which connection it is about.
+        told: dict[str, Any] = {"connection": connection, "actor": "stripe", "action": "became_ready"}
+        audit.record(plaza.host.state, tenant_id=plaza.tenant.id, **told)
+        plaza.host.db.session.commit()
+    assert lines_of(history(plaza))[0].endswith(said)
+    assert connection.account_id not in history(seaside)
 
 
 def test_others_are_named_and_what_has_no_words_is_text(plaza: Admin) -> None:
@@ -647,7 +994,7 @@ def test_the_history_is_read_page_by_page_and_only_ones_own(plaza: Admin, seasid
     assert ">Newest</a>" in page
     assert len(lines_of(history(seaside))) == 3
     assert "There is nothing older." in history(plaza, 1)
-    for odd in ("0", "-5", "9" * 30):
+    for odd in ("0", "-5", "9" * 30, "-" + "9" * 30):
         history(plaza, odd)
     assert lines_of(history(plaza, "x"))[0] == lines_of(history(plaza))[0]
 

@@ -251,6 +251,36 @@ def test_a_tenant_with_a_key_of_its_own_refunds_with_it_after_a_rotation_too(hos
     assert refund.status == "succeeded"
 
 
+def test_a_fee_is_not_given_back_by_a_key_that_did_not_take_it(
+    plaza: Desk, seaside: Desk, simulator: Simulator
+) -> None:
+    """The account was let go by the platform, and is reached by its own key since."""
+    payment, theirs = paid(plaza, application_fee=250), paid(seaside, application_fee=250)
+    with plaza.open() as tenant:
+        disconnect(plaza.host.state, tenant, Mode.test, actor="tests")
+    key = simulator.create_restricted_key(str(plaza.account))
+    paste(plaza, key)
+    refund = give_back(plaza, payment)
+    give_back(seaside, theirs)
+
+    mine, other = asked_for(simulator)[-2:]
+    assert (mine.api_key, mine.stripe_account) == (key, None)
+    assert "refund_application_fee" not in mine.params
+    assert (refund.status, refund.connection_id) == ("succeeded", payment.connection_id)
+    assert other.params["refund_application_fee"] == "true"
+
+
+def test_a_fee_is_given_back_on_an_account_that_was_connected_again(plaza: Desk, simulator: Simulator) -> None:
+    payment = paid(plaza, application_fee=250)
+    with plaza.open() as tenant:
+        disconnect(plaza.host.state, tenant, Mode.test, actor="tests")
+    simulator.connect(str(plaza.account))
+    plaza.host.connect(plaza.tenant, plaza.account)
+    give_back(plaza, payment)
+
+    assert asked_for(simulator)[-1].params["refund_application_fee"] == "true"
+
+
 def tell_by_its_own_endpoint(desk: Desk, payment: Any) -> None:
     """Deliver a refund event that the tenant signed with the secret of its own endpoint."""
     model = desk.host.valetpro.models.Connection
@@ -692,3 +722,19 @@ def test_a_refunded_payment_is_still_the_one_that_its_link_made(plaza: Desk) -> 
     give_back(plaza, payment)
 
     assert plaza.cancel(payment).status == "REFUNDED"
+
+
+def test_a_payment_whose_row_was_given_another_tenants_connection_moves_nobodys_money(host: Host) -> None:
+    plaza, seaside = Desk.of(host, "Plaza"), Desk.of(host, "Seaside")
+    mine, theirs = plaza.make(), seaside.make()
+    with host.app.app_context():
+        row = host.db.session.get_one(host.Payment, mine.id)
+        row.connection_id, row.stripe_payment_link_id = theirs.connection_id, theirs.stripe_payment_link_id
+        host.db.session.commit()
+    calls = len(plaza.simulator.requests)
+
+    for act in (plaza.sync, plaza.cancel):
+        with pytest.raises(errors.ValetProStripeError, match="made through another tenant's connection") as refused:
+            act(mine)
+        assert refused.value.code == "foreign_connection"
+    assert len(plaza.simulator.requests) == calls

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from flask_valetpro_stripe import Mode, custody, errors, payments, tenant_context
 from flask_valetpro_stripe.connections import disconnect
-from flask_valetpro_stripe.onboarding import raw_keys
+from flask_valetpro_stripe.onboarding import key_check, raw_keys, rotation
 from flask_valetpro_stripe.secrets import Secret
 from flask_valetpro_stripe.testing import Account, LoggedRequest, Simulator, make_event, sign
 from tests.connections.admin import rows
@@ -71,7 +71,7 @@ class Owner:
         """Fill in the form and send it, in a request of its own."""
         with self.acting(app) as (state, tenant):
             typed = {name: Secret(text) for name, text in {"secret_key": secret_key, **fields}.items()}
-            pasted = raw_keys.read_form(state, mode, typed)
+            pasted = key_check.read_form(state, mode, typed)
             raw_keys.save(state, tenant, mode, pasted, actor=self.name)
 
     def connect(self, mode: Mode = Mode.test) -> str:
@@ -95,11 +95,11 @@ class Owner:
 
     def roll_back(self, mode: Mode = Mode.test) -> None:
         with self.acting() as (state, tenant):
-            raw_keys.roll_back(state, tenant, mode, actor=self.name)
+            rotation.roll_back(state, tenant, mode, actor=self.name)
 
     def destroy(self, mode: Mode = Mode.test) -> int:
         with self.acting() as (state, tenant):
-            return raw_keys.destroy_archived(state, tenant, mode, actor=self.name)
+            return rotation.destroy_archived(state, tenant, mode, actor=self.name)
 
     def disconnect(self, mode: Mode = Mode.test) -> None:
         with self.acting() as (state, tenant):
@@ -248,6 +248,11 @@ class Shelf:
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
         self.meanwhile: Callable[[str], object] = lambda step: None
+
+    @property
+    def secrets(self) -> list[str]:
+        """What is in the texts that it keeps."""
+        return [json.loads(text)["secret"] for text in self.kept.values()]
 
     def put(self, label: Any, secret: Secret) -> str:
         self.meanwhile("put")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from flask_valetpro_stripe import endpoints, errors
+from flask_valetpro_stripe import endpoints, errors, neutralize
 from flask_valetpro_stripe.custody import WEBHOOK_SECRET
 from flask_valetpro_stripe.handlers import HANDLERS
 from flask_valetpro_stripe.testing import Simulator
@@ -51,6 +55,7 @@ def test_endpoint_is_asked_for_in_these_words(plaza: Owner, simulator: Simulator
             "valetpro_app": "http://app.test",
             "valetpro_tenant": str(plaza.tenant.id),
             "valetpro_connection": str(plaza.connection.id),
+            "valetpro_address": hashlib.sha256(plaza.connection.endpoint_token.encode()).hexdigest()[:16],
         },
     }
     assert ADDRESS.fullmatch(made.params["url"])
@@ -179,6 +184,89 @@ def test_full_account_gives_up_the_one_in_use_to_make_it_anew(plaza: Owner) -> N
     assert before not in found
     assert found[-1] == plaza.connection.endpoint_id
     assert len(found) == 16
+
+
+def move(owner: Owner) -> bool:
+    """Let the hotel's connection act for the app's present address; return whether that could be done now."""
+    with owner.acting() as (state, _):
+        (own,) = [each for each in neutralize.find_moved(state) if each.tenant_id == owner.tenant.id]
+        try:
+            neutralize.move(state, own)
+        except errors.ValetProStripeError:
+            state.session.rollback()
+            return False
+        return True
+
+
+def test_move_that_failed_half_way_leaves_no_endpoint_at_the_old_address(
+    plaza: Owner, seaside: Owner, simulator: Simulator
+) -> None:
+    for owner in (plaza, seaside):
+        owner.connect()
+    host = plaza.host
+    host.state.config = replace(host.state.config, public_url="https://new.example.com")
+    simulator.faults.add("DELETE", ENDPOINTS, "drop_before", times=3)
+    assert move(plaza) is False
+    simulator.faults.clear()
+    assert len(plaza.endpoints()) == 2
+
+    assert move(plaza) is True
+    assert [each["url"][:24] for each in plaza.endpoints()] == ["https://new.example.com/"]
+    assert is_sound(plaza)
+    # The Seaside's still stands at the old address, and is as good as before.
+    assert is_sound(seaside)
+
+
+@pytest.mark.parametrize("act", ["save", "disconnect"])
+def test_endpoint_at_the_old_address_goes_with_whatever_comes_after_a_move_that_failed(
+    plaza: Owner, simulator: Simulator, act: str
+) -> None:
+    plaza.connect()
+    plaza.host.state.config = replace(plaza.host.state.config, public_url="https://new.example.com")
+    simulator.faults.add("DELETE", ENDPOINTS, "drop_before", times=3)
+    assert move(plaza) is False
+    simulator.faults.clear()
+
+    getattr(plaza, {"save": "connect", "disconnect": "disconnect"}[act])()
+
+    assert len(plaza.endpoints()) == {"save": 1, "disconnect": 0}[act]
+
+
+def test_click_that_stripe_limits_takes_no_endpoint_from_another_click(
+    plaza: Owner, seaside: Owner, simulator: Simulator
+) -> None:
+    """It comes right after the first click's endpoint was made, whose secret is not saved yet."""
+    seaside.connect()
+    transport, second = put_transport(plaza.host), list[str]()
+
+    def click(method: str, url: str, body: str) -> str:
+        if method == "POST" and url.endswith(ENDPOINTS) and '"we_' in body and not second:
+            second.append("clicked")
+            simulator.faults.add("POST", ENDPOINTS, "rate_limit", times=3)
+            second.append(plaza.refused(plaza.account.test_secret_key).code)
+            simulator.faults.clear()
+        return body
+
+    transport.after = click
+    plaza.connect()
+
+    assert second == ["clicked", "no_endpoint"]
+    assert is_sound(plaza)
+    assert is_sound(seaside)
+
+
+def test_refusal_for_too_many_requests_is_not_asked_again_for_each_left_over(
+    plaza: Owner, simulator: Simulator
+) -> None:
+    for _ in range(2):
+        simulator.faults.add("POST", ENDPOINTS, "drop_after", times=3)
+        plaza.refused(plaza.account.test_secret_key)
+        simulator.faults.clear()
+    simulator.requests.clear()
+    simulator.faults.add("POST", ENDPOINTS, "rate_limit", times=100)
+    plaza.refused(plaza.account.test_secret_key)
+
+    assert "DELETE" not in {each.method for each in simulator.requests}
 
 
 @pytest.fixture
@@ -555,6 +643,93 @@ def test_crash_while_an_endpoint_is_made_anew_is_mended_by_saving_again(
         if not die.is_dead:
             break
     assert nth > 2
+
+
+@pytest.mark.parametrize("secret", [None, "changeme", " ", 0, "whsec_", "null", "whsec_" + "é" * 32])
+def test_endpoint_whose_secret_anybody_could_guess_is_removed_again(
+    plaza: Owner, seaside: Owner, secret: object
+) -> None:
+    """An event that is signed with it would be anybody's."""
+    seaside.connect()
+    transport = put_transport(plaza.host)
+
+    def spoil(method: str, url: str, body: str) -> str:
+        made = method == "POST" and url.endswith(ENDPOINTS) and '"we_' in body
+        return json.dumps(json.loads(body) | {"secret": secret}) if made else body
+
+    transport.after = spoil
+    error = plaza.refused(plaza.account.test_secret_key)
+
+    assert str(error) == (
+        f"{NO_ENDPOINT}Stripe's answer about the new webhook endpoint holds no signing secret, so it was not taken."
+    )
+    assert (plaza.endpoints(), plaza.secrets(WEBHOOK_SECRET), plaza.connection.endpoint_id) == ([], [], None)
+    assert plaza.connection.status == "PENDING"
+    assert is_sound(seaside)
+    transport.after = lambda method, url, body: body
+    plaza.connect()
+    assert is_sound(plaza)
+
+
+@pytest.mark.parametrize("name", [None, 7, "", "we_", "we_1/../acct_1", "acct_1", "we_" + "a" * 253])
+def test_endpoint_without_a_usable_id_is_not_taken(plaza: Owner, seaside: Owner, name: object) -> None:
+    seaside.connect()
+    transport = put_transport(plaza.host)
+
+    def spoil(method: str, url: str, body: str) -> str:
+        made = method == "POST" and url.endswith(ENDPOINTS) and '"we_' in body
+        return json.dumps(json.loads(body) | {"id": name}) if made else body
+
+    transport.after = spoil
+    error = plaza.refused(plaza.account.test_secret_key)
+
+    assert str(error).endswith("holds no endpoint's id, so it was not taken.")
+    assert (plaza.secrets(WEBHOOK_SECRET), plaza.connection.endpoint_id) == ([], None)
+    transport.after = lambda method, url, body: body
+    plaza.connect()
+    # What was made all the same is found by its metadata.
+    assert is_sound(plaza)
+    assert is_sound(seaside)
+
+
+@pytest.mark.parametrize("nth", range(1, 14))
+def test_commit_whose_answer_is_lost_takes_away_nothing_that_is_in_use(
+    shelf_host: Host, shelf: Shelf, nth: int
+) -> None:
+    """The database has committed, and the connection to it breaks before it can say so."""
+    plaza, seaside, commits = Owner.of(shelf_host, "Plaza"), Owner.of(shelf_host, "Seaside"), 0
+    seaside.connect()
+    plaza.connect()
+    new = plaza.new_key()
+    with shelf_host.app.app_context():
+        engine = shelf_host.db.engine
+
+    def lose(connection: Any) -> None:
+        nonlocal commits
+        commits += 1
+        if commits == nth:
+            connection.connection.commit()
+            raise sa.exc.OperationalError("COMMIT", {}, OSError("the connection is lost"))
+
+    sa.event.listen(engine, "commit", lose)
+    try:
+        with plaza.acting() as (state, _):
+            own = shelf_host.db.session.get_one(shelf_host.valetpro.models.Connection, plaza.connection.id)
+            with suppress(sa.exc.OperationalError):
+                endpoints.remake(state, own)
+            state.session.rollback()
+        with suppress(sa.exc.OperationalError):
+            plaza.save(new)
+    finally:
+        sa.event.remove(engine, "commit", lose)
+
+    assert plaza.in_use() in {new, plaza.account.test_secret_key}
+    found = {each["id"]: each for each in plaza.endpoints()}
+    assert plaza.connection.endpoint_id in found
+    private = plaza.simulator._ledger.records[plaza.connection.endpoint_id].private["secrets"][-1][0]
+    assert plaza.in_use(WEBHOOK_SECRET) == private
+    assert seaside.in_use() == seaside.account.test_secret_key
+    assert is_sound(seaside)
 
 
 def test_database_that_fails_at_the_switch_leaves_no_endpoint_behind(plaza: Owner) -> None:

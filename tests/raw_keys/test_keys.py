@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from flask_valetpro_stripe import AccountType, Mode, errors, signals
-from flask_valetpro_stripe.onboarding.key_check import MOST_CHECKED, WINDOW
+from flask_valetpro_stripe.audit import WINDOW
+from flask_valetpro_stripe.onboarding.key_check import MOST_CHECKED
 from flask_valetpro_stripe.testing import Simulator
 from tests.connections.admin import change, rows
 from tests.hosts import Host, make_host
@@ -16,7 +17,7 @@ from tests.raw_keys.owner import OPTIONAL, PASTED, REQUIRED, Owner, at_once, put
 
 GOOD = "rk_test_51aAbBcCdDeEfFgGhHiIjJ4242"
 NOT_A_KEY = "That is not a Stripe API key: it begins with rk_ or sk_, and has letters, digits and _ only."
-HIDDEN = "That is a key with its middle hidden. Copy the whole key, or leave the field empty to keep it."
+HIDDEN = "That is a key with its middle hidden. Copy the whole key."
 MISTAKES = {
     "a publishable key": ("pk_test_51aAbBcCdDeEfFgG4242", "That is a publishable key."),
     "a webhook secret": (PASTED, "That is the signing secret of a webhook endpoint."),
@@ -229,6 +230,24 @@ def test_no_answer_is_no_permission_and_no_refusal_of_one(
     simulator.faults.clear()
     plaza.save(plaza.new_key())
     assert plaza.connection.missing_permissions is None
+
+
+def test_slow_answers_do_not_keep_the_admin_waiting_for_all_of_them(
+    plaza: Owner, seaside: Owner, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, transport = seaside.connect(), put_transport(plaza.host)
+    now = [0]
+    monkeypatch.setattr("time.monotonic", lambda: float(now[0]))
+    transport.before = lambda method, url: now.append(now.pop() + 8)
+    simulator.requests.clear()
+    error = plaza.refused(plaza.new_key())
+
+    assert isinstance(error, errors.OutcomeUnknownError)
+    assert str(error) == "Checking the permission 'Checkout Sessions: Write' did not get an answer from Stripe."
+    assert error.hint == "Try again in a moment."
+    assert len(simulator.requests) == 3
+    assert (plaza.connections, plaza.secrets()) == ([], [])
+    assert seaside.in_use() == other
 
 
 def test_account_that_the_key_may_not_read_is_told_by_the_refusal(plaza: Owner) -> None:

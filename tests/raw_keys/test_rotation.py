@@ -10,7 +10,8 @@ import pytest
 from flask_valetpro_stripe import Mode, custody, errors, signals
 from flask_valetpro_stripe.credentials import client_for
 from flask_valetpro_stripe.custody import API_KEY, WEBHOOK_SECRET
-from flask_valetpro_stripe.onboarding import raw_keys
+from flask_valetpro_stripe.onboarding import rotation
+from flask_valetpro_stripe.onboarding.key_check import MOST_CHECKED
 from flask_valetpro_stripe.testing import Account, Simulator, make_event
 from tests.connections.admin import change
 from tests.hosts import Host
@@ -127,7 +128,7 @@ def test_only_the_last_archived_key_is_kept(shelf_host: Host, shelf: Shelf) -> N
         plaza.save(keys[-1])
 
     assert versions(plaza) == [(1, False, False), (2, False, False), (3, False, True), (4, True, True)]
-    assert {key for key in keys if key in shelf.kept.values()} == set(keys[2:])
+    assert {key for key in keys if key in shelf.secrets} == set(keys[2:])
 
 
 def test_archived_key_is_used_by_nobody(plaza: Owner, simulator: Simulator) -> None:
@@ -174,7 +175,7 @@ def test_exchange_that_was_overtaken_is_told_and_leaves_nothing(shelf_host: Host
     assert (error.code, str(error)) == ("changed_meanwhile", CHANGED)
     assert error.hint == "Load the page again and look which keys are in use."
     assert plaza.in_use() == other
-    assert mine not in shelf.kept.values()
+    assert mine not in shelf.secrets
     assert seaside.in_use() == theirs
 
 
@@ -193,7 +194,7 @@ def test_disconnecting_while_a_key_is_exchanged_wins(shelf_host: Host, shelf: Sh
     assert isinstance(error, errors.NotConnectedError)
     assert str(error) == "This account was disconnected meanwhile, so nothing was saved."
     assert (plaza.living, plaza.endpoints()) == ([], [])
-    assert mine not in shelf.kept.values()
+    assert mine not in shelf.secrets
     assert all(row.archived_at for row in plaza.secrets())
 
 
@@ -282,7 +283,7 @@ def test_other_processes_use_what_was_exchanged_or_brought_back_from_the_next_ca
     assert key_of_last_payment(plaza) == second
 
     with plaza.acting(other) as (state, tenant):
-        raw_keys.roll_back(state, tenant, Mode.test, actor="the admin")
+        rotation.roll_back(state, tenant, Mode.test, actor="the admin")
     assert key_of_last_payment(plaza) == first
 
 
@@ -357,6 +358,22 @@ def test_bringing_back_that_was_overtaken_is_told(plaza: Owner, act: str) -> Non
     assert plaza.audit[-1] == {"save": "key_rotated", "roll_back": "key_brought_back"}[act]
 
 
+def test_bringing_back_is_a_try_like_entering_a_key(plaza: Owner, seaside: Owner, simulator: Simulator) -> None:
+    for owner in (plaza, seaside):
+        owner.connect()
+        owner.save(owner.new_key())
+    for _ in range(MOST_CHECKED - 2):
+        plaza.roll_back()
+    present = plaza.in_use()
+    simulator.requests.clear()
+    with pytest.raises(errors.ValetProStripeError) as caught:
+        plaza.roll_back()
+
+    assert (caught.value.code, simulator.requests, plaza.in_use()) == ("too_many", [], present)
+    seaside.roll_back()
+    assert seaside.in_use() == seaside.account.test_secret_key
+
+
 def test_destroyed_keys_are_gone_from_the_store(shelf_host: Host, shelf: Shelf) -> None:
     plaza, seaside = Owner.of(shelf_host, "Plaza"), Owner.of(shelf_host, "Seaside")
     for owner in (plaza, seaside):
@@ -365,8 +382,8 @@ def test_destroyed_keys_are_gone_from_the_store(shelf_host: Host, shelf: Shelf) 
     present = plaza.in_use()
     assert plaza.destroy() == 1
 
-    assert plaza.account.test_secret_key not in shelf.kept.values()
-    assert seaside.account.test_secret_key in shelf.kept.values()
+    assert plaza.account.test_secret_key not in shelf.secrets
+    assert seaside.account.test_secret_key in shelf.secrets
     assert (plaza.in_use(), plaza.audit[-1]) == (present, "secret_destroyed")
     assert plaza.destroy() == 0
 
@@ -521,6 +538,37 @@ def test_switch_that_waits_for_its_endpoint_leaves_payments_where_they_are(plaza
     assert key_of_last_payment(plaza) == key
     old = next(c for c in plaza.living if c.account_id == plaza.account.id)
     assert plaza.in_use(WEBHOOK_SECRET, old) != PASTED
+
+
+def test_switch_to_an_account_that_may_not_charge_yet_takes_place_once_it_may(
+    plaza: Owner, seaside: Owner, simulator: Simulator
+) -> None:
+    first, other = plaza.connect(), seaside.connect()
+    waiting = simulator.create_account("Plaza's new company", charges_enabled=False)
+    plaza.save(waiting.test_secret_key, switch_to=waiting.id)
+    assert plaza.current.account_id == plaza.account.id
+    assert key_of_last_payment(plaza) == first
+
+    told: list[Any] = []
+    with signals.tenant_connected.connected_to(lambda app, **facts: told.append(facts["connection"].account_id)):
+        simulator.update_account(waiting.id, charges_enabled=True)
+        simulator.deliver_all(plaza.host.app)
+
+    assert (plaza.current.account_id, plaza.current.status) == (waiting.id, "CONNECTED")
+    assert key_of_last_payment(plaza) == waiting.test_secret_key
+    assert told == [waiting.id]
+    assert seaside.in_use() == other
+
+
+def test_account_that_never_might_charge_is_left_without_being_asked(plaza: Owner, simulator: Simulator) -> None:
+    """It took no payment that could be left behind there."""
+    waiting = simulator.create_account("Not yet", charges_enabled=False)
+    plaza.save(waiting.test_secret_key)
+    assert (plaza.connection.status, plaza.connection.connected_at) == ("PENDING", None)
+
+    plaza.connect()
+    assert (plaza.connection.account_id, plaza.connection.status) == (plaza.account.id, "CONNECTED")
+    assert plaza.endpoints(waiting) == []
 
 
 def test_earlier_key_of_the_one_in_use_is_brought_back_while_another_waits(plaza: Owner, second: Account) -> None:

@@ -219,7 +219,7 @@ def test_what_carries_a_key_is_not_printed_and_never_pickled(plaza: Owner) -> No
             state.tenant_endpoints.find(state, connection.endpoint_token),
         ]
         entrusted = custody.entrust(state, connection, custody.API_KEY, Secret(key))
-        custody.abandon(entrusted)
+        custody.abandon(state, entrusted)
 
     assert isinstance(carriers[1], Checked)
     for carrier in carriers:
@@ -234,7 +234,7 @@ def test_person_sees_the_last_four_characters_only(plaza: Owner) -> None:
 
     assert [row.masked for row in plaza.secrets()] == [f"sk_test_…{key[-4:]}"]
     (webhook,) = plaza.secrets(custody.WEBHOOK_SECRET)
-    assert webhook.masked == f"…{plaza.in_use(custody.WEBHOOK_SECRET)[-4:]}"
+    assert webhook.masked == f"whsec_…{plaza.in_use(custody.WEBHOOK_SECRET)[-4:]}"
 
 
 def test_fingerprint_is_another_in_another_app(plaza: Owner, host: Host, tmp_path: Any) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import warnings
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from flask_valetpro_stripe import Mode
-from flask_valetpro_stripe.custody import WEBHOOK_SECRET
+from flask_valetpro_stripe import Mode, endpoints
+from flask_valetpro_stripe.custody import API_KEY, WEBHOOK_SECRET
+from flask_valetpro_stripe.errors import SecretUnavailableError, ValetProStripeError
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.neutralize import neutralize
+from flask_valetpro_stripe.secrets.store import Label
 from flask_valetpro_stripe.testing import Simulator, make_event, sign
 from flask_valetpro_stripe.webhooks import tenants
 from tests.connections.admin import change, rows
@@ -20,6 +26,7 @@ from tests.hosts import Host
 from tests.raw_keys.owner import PASTED, Owner, Shelf, ping, statements
 
 REFUSED = (400, "This is not a signed Stripe event.")
+LATER = (503, "The event cannot be taken now. Deliver it again.")
 ROLLED = "whsec_rolledInTheDashboard4242424242"
 
 
@@ -174,15 +181,83 @@ def test_unknown_addresses_cost_a_few_queries_a_second_whoever_asks(plaza: Owner
     plaza.host.state.tenant_endpoints._clock = lambda: 1000.0
     assert plaza.deliver(ping()).status_code == 200
     with statements(plaza.host) as seen:
-        for number in range(200):
-            response = plaza.deliver(ping(), secret=PASTED, path=f"/api/webhooks/stripe/{number:043}")
-            assert answer(response) == REFUSED
+        responses = [
+            plaza.deliver(ping(), secret=PASTED, path=f"/api/webhooks/stripe/{number:043}") for number in range(200)
+        ]
     assert len(seen) == tenants.MOST_UNKNOWN
+    # Of those that were not looked up, nothing is known.
+    answers = [answer(response) for response in responses]
+    assert answers == [REFUSED] * tenants.MOST_UNKNOWN + [LATER] * (200 - tenants.MOST_UNKNOWN)
 
     # Who is known goes on; who is not is delivered again by Stripe.
     assert plaza.deliver(ping()).status_code == 200
     plaza.host.state.tenant_endpoints._clock = lambda: 1001.0
     assert seaside.deliver(ping()).status_code == 200
+
+
+@pytest.mark.usefixtures("hotels")
+def test_made_up_addresses_keep_no_hotel_out_that_is_not_remembered(plaza: Owner, seaside: Owner) -> None:
+    plaza.host.state.tenant_endpoints._clock = lambda: 1000.0
+    for number in range(20):
+        plaza.deliver(ping(), secret=PASTED, path=f"/api/webhooks/stripe/{number:043}")
+
+    assert [owner.deliver(ping()).status_code for owner in (plaza, seaside)] == [200, 200]
+
+
+@pytest.mark.usefixtures("hotels")
+def test_address_is_known_as_ours_under_an_earlier_session_key(plaza: Owner, seaside: Owner) -> None:
+    app = plaza.host.app
+    plaza.host.state.tenant_endpoints._clock = lambda: 1000.0
+    app.config["SECRET_KEY_FALLBACKS"] = [app.secret_key]
+    app.secret_key = "the tests' next session key"
+    for number in range(20):
+        plaza.deliver(ping(), secret=PASTED, path=f"/api/webhooks/stripe/{number:043}")
+    assert plaza.deliver(ping()).status_code == 200
+
+    # Without the earlier key it is one of many: looked up when there is time for it.
+    app.config["SECRET_KEY_FALLBACKS"] = []
+    assert answer(seaside.deliver(ping())) == LATER
+    plaza.host.state.tenant_endpoints._clock = lambda: 1001.0
+    assert seaside.deliver(ping()).status_code == 200
+
+
+@pytest.mark.usefixtures("hotels")
+@pytest.mark.parametrize("place", [0, 31, 32, 42])
+def test_address_with_another_character_is_not_known_as_ours(plaza: Owner, seaside: Owner, place: int) -> None:
+    state, token = plaza.host.state, plaza.connection.endpoint_token
+    assert endpoints.is_of_ours(state, token)
+
+    other = "A" if token[place] != "A" else "B"
+    assert not endpoints.is_of_ours(state, token[:place] + other + token[place + 1 :])
+    assert endpoints.is_of_ours(state, seaside.connection.endpoint_token)
+
+
+@pytest.mark.parametrize("what", ["endpoints", "store"])
+def test_worker_that_is_forked_while_a_lock_is_held_does_not_wait_for_it(shelf_host: Host, what: str) -> None:
+    plaza = Owner.of(shelf_host, "Plaza")
+    plaza.connect()
+    state, row = shelf_host.state, plaza.secrets()[0]
+    store: Any = state.stores["shelf"]
+    endpoints_known: Any = state.tenant_endpoints
+    label = Label(str(plaza.tenant.id), plaza.connection.id, API_KEY, "test", 1)
+    # So many are unknown that the next one is refused before the database is asked, whose socket is the parent's.
+    endpoints_known._unknown, endpoints_known._clock = 1000, lambda: endpoints_known._window
+    with {"endpoints": endpoints_known, "store": store}[what]._lock.get():
+        with warnings.catch_warnings():
+            # What Python says of forking with threads is just what servers do that load the app first.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if not child:
+            signal.alarm(20)
+            try:
+                with suppress(ValetProStripeError):
+                    store.get(label, row.stored) if what == "store" else endpoints_known.find(state, "0" * 43)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+
+    assert status == 0
 
 
 @pytest.mark.usefixtures("hotels")
@@ -323,7 +398,7 @@ def test_store_that_is_away_is_no_refusal_and_recovers(shelf_host: Host, shelf: 
         raise TimeoutError
 
     shelf.meanwhile = away
-    assert answer(plaza.deliver(ping(), secret=kept)) == (503, "The event cannot be taken now. Deliver it again.")
+    assert answer(plaza.deliver(ping(), secret=kept)) == LATER
     assert plaza.events == []
     # What is remembered goes on.
     assert seaside.deliver(ping(), secret=theirs).status_code == 200
@@ -331,6 +406,23 @@ def test_store_that_is_away_is_no_refusal_and_recovers(shelf_host: Host, shelf: 
     shelf.meanwhile = lambda step: None
     shelf_host.state.stores["shelf"]._down_until = 0.0  # type: ignore[attr-defined]
     assert plaza.deliver(ping(), secret=kept).status_code == 200
+
+
+def test_entry_that_one_hotels_store_raises_for_stops_no_other_hotel(shelf_host: Host, shelf: Shelf) -> None:
+    plaza, seaside = Owner.of(shelf_host, "Plaza"), Owner.of(shelf_host, "Seaside")
+    for owner in (plaza, seaside):
+        owner.connect()
+    secret = plaza.in_use(WEBHOOK_SECRET)
+    for stored in [row.stored for name in (API_KEY, WEBHOOK_SECRET) for row in plaza.secrets(name)]:
+        # Its "get" raises KeyError from now on.
+        del shelf.kept[stored]
+    shelf_host.state.stores["shelf"]._known.clear()  # type: ignore[attr-defined]
+
+    assert plaza.deliver(ping(), secret=secret).status_code == 503
+    with pytest.raises(SecretUnavailableError, match="it raised KeyError"):
+        plaza.make_payment()
+    assert seaside.deliver(ping()).status_code == 200
+    assert seaside.make_payment().stripe_account_id == seaside.account.id
 
 
 def test_earlier_secret_that_is_lost_does_not_take_the_present_one_along(shelf_host: Host, shelf: Shelf) -> None:
@@ -369,5 +461,5 @@ def test_database_that_is_away_is_no_refusal(plaza: Owner) -> None:
     response = plaza.deliver(ping(), secret=secret, path=path)
     sa.event.remove(engine, "before_cursor_execute", fail)
 
-    assert answer(response) == (503, "The event cannot be taken now. Deliver it again.")
+    assert answer(response) == LATER
     assert plaza.deliver(ping(), secret=secret, path=path).status_code == 200

@@ -165,6 +165,42 @@ def test_a_cancelled_link_sends_the_guest_to_the_desk(visitor: Browser, staff: B
     assert "This link has ended." in text_of(staff.get("/tickets/8"))
 
 
+def test_a_payment_of_a_disconnected_account_is_offered_nowhere_until_it_is_connected_again(
+    visitor: Browser, people: Callable[[str], Browser], simulator: Simulator, guest_page: str, plaza_account: str
+) -> None:
+    admin = people("admin@plaza")
+    seen = visitor.get(guest_page)
+    board = admin.get("/tickets/").text
+    link = _pay_link(seen.text)
+
+    admin.send("/settings/payments/disconnect", mode="test")
+
+    for page in (visitor.get(_live(seen.text)), visitor.get(guest_page), visitor.get(f"{guest_page}?back=1")):
+        assert "The hotel no longer takes this payment online." in text_of(page)
+        assert link not in page.text
+    ticket = admin.get("/tickets/8")
+    assert "The Stripe account of this payment is disconnected." in text_of(ticket)
+    assert "Account disconnected" in text_of(admin.get(_live(board)))
+    assert 'id="cancel-payment"' not in ticket.text
+    assert link not in ticket.text
+
+    admin.connect_stripe(simulator, plaza_account)
+
+    assert _pay_link(visitor.get(guest_page).text) == link
+    assert 'id="cancel-payment"' in admin.get("/tickets/8").text
+
+
+def test_disconnecting_one_hotel_leaves_the_guests_of_another_alone(
+    visitor: Browser, people: Callable[[str], Browser], simulator: Simulator, guest_page: str
+) -> None:
+    seaside = people("admin@seaside")
+    seaside.connect_stripe(simulator, simulator.create_account("Seaside SARL").id)
+
+    seaside.send("/settings/payments/disconnect", mode="test")
+
+    assert _pay_link(visitor.get(guest_page).text)
+
+
 def test_the_page_stops_asking_when_all_is_done(
     app: Flask, visitor: Browser, staff: Browser, simulator: Simulator, guest_page: str
 ) -> None:

@@ -93,7 +93,7 @@ def test_the_migrations_make_what_the_models_declare(app: Flask) -> None:
 def test_a_desk_with_guests_in_it_is_brought_to_the_audit_chain(app: Flask) -> None:
     migrate("0001")
     execute(*DESK_OF_0001)
-    migrate("0002")
+    migrate("head")
 
     assert run(app, "audit-verify") == (0, "3 entries of 2 tenants are unchanged.\n")
     assert rows("SELECT id, tenant_id, sequence FROM stripe_audit_entry ORDER BY id") == [
@@ -111,7 +111,7 @@ def test_a_desk_with_guests_in_it_is_brought_to_the_audit_chain(app: Flask) -> N
 def test_the_chain_goes_on_after_what_was_there(app: Flask) -> None:
     migrate("0001")
     execute(*DESK_OF_0001)
-    migrate("0002")
+    migrate("head")
     assert run(app, "platform-managed", "2", "on")[0] == 0
 
     assert run(app, "audit-verify") == (0, "4 entries of 2 tenants are unchanged.\n")
@@ -121,7 +121,7 @@ def test_a_migrated_desk_can_go_back_and_forth(app: Flask) -> None:
     migrate("0001")
     before = sa.inspect(db.engine).get_columns("stripe_connection")
     execute(*DESK_OF_0001)
-    migrate("0002")
+    migrate("head")
     migrate("0001", down=True)
 
     assert [c["name"] for c in sa.inspect(db.engine).get_columns("stripe_connection")] == [c["name"] for c in before]
@@ -142,7 +142,7 @@ def test_a_migrated_desk_can_go_back_and_forth(app: Flask) -> None:
 def test_foreign_keys_hold_after_the_migrations(app: Flask) -> None:
     migrate("0001")
     execute(*DESK_OF_0001)
-    migrate("0002")
+    migrate("head")
 
     with pytest.raises(sa.exc.IntegrityError):
         execute("DELETE FROM stripe_connection WHERE id = 1")

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from flask import Flask
+from flask.cli import FlaskGroup
 
 from flask_valetpro_stripe.errors import ConfigurationError
-from sample_app import settings
+from sample_app import create_app, settings
 
 Environ = Callable[[str, str], None]
 ENCRYPTION_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -75,6 +77,31 @@ def test_real_keys_come_from_the_environment_and_bring_no_made_up_ones(tmp_path:
     assert "VALETPRO_STRIPE_API_BASE" not in config
     assert config["DEMO"] is False
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def wrong_key(environ: Environ) -> None:
+    """An environment where all is set, but one key is in the wrong place."""
+    environ("SECRET_KEY", "for tests")
+    environ("DATABASE_URL", "sqlite://")
+    environ("VALETPRO_STRIPE_ENCRYPTION_KEYS", ENCRYPTION_KEY)
+    environ("VALETPRO_STRIPE_TEST_SECRET_KEY", "sk_live_x")
+
+
+@pytest.mark.usefixtures("wrong_key")
+def test_a_setting_that_cannot_work_ends_a_command_in_one_line() -> None:
+    done = CliRunner().invoke(FlaskGroup(create_app=create_app), ["stripe", "doctor"])
+
+    assert done.exit_code == 1
+    assert done.output == (
+        "Error: VALETPRO_STRIPE_TEST_SECRET_KEY holds a live key. Put a test key (sk_test_… or rk_test_…) there.\n"
+    )
+
+
+@pytest.mark.usefixtures("wrong_key")
+def test_a_setting_that_cannot_work_is_an_error_of_ours_to_a_server() -> None:
+    with pytest.raises(ConfigurationError, match="holds a live key"):
+        create_app()
 
 
 def test_what_the_factory_is_given_wins_over_the_environment(tmp_path: Path, environ: Environ) -> None:

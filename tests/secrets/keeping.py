@@ -153,6 +153,8 @@ class Folder:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.trouble: dict[tuple[str, str], Any] = {}
+        #: The text that it found last.
+        self.given = ""
 
     def put(self, label: Label, secret: Secret) -> str:
         self._step("put", "before")
@@ -163,8 +165,8 @@ class Folder:
 
     def get(self, label: Label, stored: str) -> Secret:
         self._step("get", "before")
-        secret = Secret((self.place / stored).read_text())
-        return self._step("get", "after") or secret
+        self.given = (self.place / stored).read_text()
+        return self._step("get", "after") or Secret(self.given)
 
     def delete(self, label: Label, stored: str) -> None:
         self._step("delete", "before")

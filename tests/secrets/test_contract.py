@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from flask_valetpro_stripe.secrets import Secret
+from flask_valetpro_stripe.secrets.custom import CustomStore
 from flask_valetpro_stripe.secrets.store import Label, SecretStore
 from tests.secrets.leaks import places_of
 from tests.secrets.stage import KEY, OTHERS, PLAZA, SEASIDE, Vault, refusal
@@ -83,6 +85,47 @@ class TestEveryStore:
         store.delete(PLAZA, stored)
 
         assert store.get(SEASIDE, kept) == KEY
+
+    def test_refuses_bytes_where_it_gave_out_a_text(self, store: SecretStore) -> None:
+        """SQLite gives back what somebody put there."""
+        stored: Any = store.put(PLAZA, KEY).encode()
+
+        assert refusal(lambda: store.get(PLAZA, stored)).code in {"secret_unreadable", "secret_absent"}
+
+
+class TestHostsOwn:
+    def test_swapped_references_give_nobody_elses_key_also_where_it_looks_at_no_label(self) -> None:
+        kept = dict[str, Secret]()
+
+        class Careless:
+            name = "careless"
+
+            def put(self, label: Label, secret: Secret) -> str:
+                kept[str(len(kept))] = secret
+                return str(len(kept) - 1)
+
+            def get(self, label: Label, stored: str) -> Secret:
+                return kept[stored]
+
+            def delete(self, label: Label, stored: str) -> None:
+                del kept[stored]
+
+        store = CustomStore("careless", Careless())
+        plaza, seaside = store.put(PLAZA, KEY), store.put(SEASIDE, Secret("sk_test_seaside"))
+
+        assert refusal(lambda: store.get(PLAZA, seaside)).code == "secret_unreadable"
+        assert refusal(lambda: store.get(SEASIDE, plaza)).code == "secret_unreadable"
+        assert (store.get(PLAZA, plaza), store.get(SEASIDE, seaside)) == (KEY, Secret("sk_test_seaside"))
+
+    def test_answer_of_another_kind_is_no_secret(self) -> None:
+        class Odd:
+            name = "odd"
+            put = delete = staticmethod(lambda *_: "1")
+            get = staticmethod(lambda *_: KEY.reveal())
+
+        refused = refusal(lambda: CustomStore("odd", Odd()).get(PLAZA, "1"))
+
+        assert str(refused) == "The secret store (odd) cannot answer now: it answered with no Secret."
 
 
 class TestEveryVault:

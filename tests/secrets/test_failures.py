@@ -22,7 +22,7 @@ from flask_valetpro_stripe.secrets.aws import AwsStore
 from flask_valetpro_stripe.secrets.custom import CustomStore
 from flask_valetpro_stripe.secrets.gcp import GcpStore
 from flask_valetpro_stripe.secrets.remembered import PAUSE, RememberingStore
-from flask_valetpro_stripe.secrets.store import SecretStore, unpack
+from flask_valetpro_stripe.secrets.store import SecretStore, StoreDownError, unpack
 from flask_valetpro_stripe.secrets.vault import VaultStore
 from tests.secrets.answers import answering
 from tests.secrets.conftest import OUR_POLICY
@@ -66,6 +66,7 @@ class TestTheWayToAVault:
         for call in (lambda: store.get(PLAZA, stored), lambda: store.put(PLAZA, KEY)):
             refused, seconds = timed(call)
             assert str(refused).startswith(f"The secret store ({store.name}) cannot answer now: ")
+            assert isinstance(refused, StoreDownError)
             check_unavailable(refused, store.name, str(refused).partition(": ")[2].rstrip("."))
             assert seconds < 2
 
@@ -243,6 +244,13 @@ def google_says(code: int, status: str, message: str = ECHO) -> str:
     return json.dumps({"error": {"code": code, "status": status, "message": message}})
 
 
+#: Of these alone it is sure that they are about the vault, and not about one secret in it.
+DOWN = {
+    "it asks for fewer requests",
+    "it did not answer in time",
+    "it is sealed, or not ready",
+    "Google's client says ServiceUnavailable",
+}
 HTML = f"<html>{ECHO}</html>"
 #: store → what is answered → why the store is unavailable then.
 UNAVAILABLE: dict[str, list[tuple[int, str, str]]] = {
@@ -296,7 +304,9 @@ def test_what_is_no_definite_answer_means_unavailable_and_never_absent(
     kind = "text/html" if body == HTML else "application/json"
     with answering(status, body, kind) as port:
         store, stored = store_of(name, port)
-        check_unavailable(refusal(lambda: store.get(PLAZA, stored)), name, reason)
+        refused = refusal(lambda: store.get(PLAZA, stored))
+        check_unavailable(refused, name, reason)
+        assert isinstance(refused, StoreDownError) is (reason in DOWN)
 
 
 @pytest.mark.parametrize(
@@ -350,6 +360,19 @@ def test_a_failed_put_and_a_failed_delete_say_so(name: str) -> None:
             refused = refusal(call)
             assert refused.code == "secret_unavailable"
             assert places_of(ECHO, refused) == []
+
+
+def test_what_a_vault_may_have_kept_without_saying_so_can_be_found_by_the_log(
+    vault: Vault, relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = vault.store_at(relay.port, connect_timeout=0.3, read_timeout=0.3)
+    relay.silence()
+    check_unavailable(refusal(lambda: store.put(PLAZA, KEY)), store.name, "it did not answer in time")
+
+    (line,) = [record.getMessage() for record in caplog.records if "may be left" in record.getMessage()]
+    (named,) = re.findall(r"valetpro-stripe[-/][0-9a-f]{32}\S*", line)
+    assert line == f"a secret that nothing refers to may be left in {store.name} as {named}"
+    assert refusal(lambda: vault.store().get(PLAZA, named)).code == "secret_absent"
 
 
 def test_a_vault_that_redirects_does_not_get_our_token_sent_elsewhere() -> None:

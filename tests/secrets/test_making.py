@@ -28,7 +28,9 @@ VAULT = {"address": "https://vault.example.com:8200", "token": CANARY}
 
 def read(*, relaxed: bool = False, **settings: Any) -> Config:
     given = {"ENCRYPTION_KEYS": [ENCRYPTION_KEY], "PUBLIC_URL": "https://valet.example.com", **settings}
-    return read_config({PREFIX + name: value for name, value in given.items()}, relaxed=relaxed)
+    config = read_config({PREFIX + name: value for name, value in given.items()}, relaxed=relaxed)
+    make_stores(config.secret_store, config.secret_store_options, config.encryption_keys)
+    return config
 
 
 def refused(*, relaxed: bool = False, **settings: Any) -> str:
@@ -214,6 +216,9 @@ EXAMPLES = {
     "counted from elsewhere": bytes((number + 240) % 256 for number in range(32)),
     "few bytes": bytes(range(200, 211)) * 2 + bytes(range(200, 210)),
     "typed": b"correct-horse-battery-staple-123",
+    "typed and filled up": b"correct-horse-battery-staple-1\0\0",
+    "counted by two": bytes(range(0, 64, 2)),
+    "counted down": bytes(range(32, 0, -1)),
 }
 
 

@@ -204,7 +204,7 @@ def test_a_new_store_that_fails_leaves_everything_where_it_was_and_a_later_run_m
     host: Host, folder: Folder, step: tuple[str, str], entries_left: int
 ) -> None:
     before = rows_of(host)
-    folder.trouble[step] = failing(OSError("no answer"))
+    folder.trouble[step] = failing(TimeoutError("no answer"))
 
     result = move(host)
 
@@ -212,7 +212,8 @@ def test_a_new_store_that_fails_leaves_everything_where_it_was_and_a_later_run_m
     assert result.stdout.splitlines() == [f"database: {len(before)} rows", "folder: 0 rows"]
     assert result.stderr.splitlines() == [
         "- What rests in 'database' was not moved any further: The secret store (folder) cannot answer now: it raised "
-        "OSError. Try again in a moment; the operator sees the store's state in 'flask stripe doctor'."
+        "TimeoutError. Try again in a moment; 'flask stripe doctor --online' tells the operator whether the store "
+        "answers."
     ]
     assert rows_of(host) == before
     assert len(folder.entries()) == entries_left
@@ -222,9 +223,22 @@ def test_a_new_store_that_fails_leaves_everything_where_it_was_and_a_later_run_m
         assert not_as_put_in(later) == []
 
 
+@pytest.mark.parametrize("odd", ["shelf\n0 rows left", "\x1b[2J", "a\u202eb"])
+def test_name_of_a_store_that_somebody_made_up_is_no_word_to_the_terminal(host: Host, odd: str) -> None:
+    first, *others = rows_of(host)
+    change(host, first, store=odd)
+
+    shown = move(host).output
+
+    assert f"{odd!a}: 1 rows\n" in shown
+    assert odd not in shown
+    assert {row.store for row in rows_of(host) if row.id != first.id} == {"folder"}
+    assert len(others) == len(rows_of(host)) - 1
+
+
 def test_a_new_store_that_gives_back_something_else_gets_nothing(host: Host, folder: Folder) -> None:
     before = rows_of(host)
-    folder.trouble["get", "after"] = lambda: Secret("sk_test_another")
+    folder.trouble["get", "after"] = lambda: Secret(folder.given.replace("sk_test_", "sk_test_another"))
 
     result = move(host)
 

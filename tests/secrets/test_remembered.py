@@ -8,8 +8,11 @@ import pytest
 
 from flask_valetpro_stripe.errors import SecretUnavailableError
 from flask_valetpro_stripe.secrets import Secret, remembered
+from flask_valetpro_stripe.secrets.aws import AwsStore
+from flask_valetpro_stripe.secrets.custom import CustomStore
 from flask_valetpro_stripe.secrets.remembered import PAUSE, REMEMBERED, RememberingStore
-from flask_valetpro_stripe.secrets.store import Label, unavailable
+from flask_valetpro_stripe.secrets.store import Label, down, unavailable
+from tests.secrets.answers import answering
 from tests.secrets.stage import KEY, PLAZA, SEASIDE, HostsOwn, refusal
 
 
@@ -20,17 +23,21 @@ class CountedStore(HostsOwn):
         super().__init__()
         self.asked = 0
         self.is_down = False
+        #: What is raised for one entry.
+        self.broken: dict[str, Exception] = {}
 
     def get(self, label: Label, stored: str) -> Secret:
         self.asked += 1
         if self.is_down:
-            raise unavailable(self.name, "out of order")
+            raise down(self.name, "out of order")
+        if stored in self.broken:
+            raise self.broken[stored]
         return super().get(label, stored)
 
     def put(self, label: Label, secret: Secret) -> str:
         self.asked += 1
         if self.is_down:
-            raise unavailable(self.name, "out of order")
+            raise down(self.name, "out of order")
         return super().put(label, secret)
 
 
@@ -56,13 +63,13 @@ def vault() -> CountedStore:
 
 @pytest.fixture
 def store(vault: CountedStore, clock: Clock) -> RememberingStore:
-    return RememberingStore(vault, clock=clock)
+    return RememberingStore(CustomStore("in_memory", vault), clock=clock)
 
 
 @pytest.fixture
 def stored(vault: CountedStore) -> str:
     """A reference to the plaza's key, put in by somebody else."""
-    reference = vault.put(PLAZA, KEY)
+    reference = CustomStore("in_memory", vault).put(PLAZA, KEY)
     vault.asked = 0
     return reference
 
@@ -111,7 +118,8 @@ def test_memory_is_bounded(
 ) -> None:
     monkeypatch.setattr(remembered, "_MOST", 3)
     store.get(PLAZA, stored)
-    others = [vault.put(replace(PLAZA, connection=number), KEY) for number in range(3)]
+    own = CustomStore("in_memory", vault)
+    others = [own.put(replace(PLAZA, connection=number), KEY) for number in range(3)]
     for number, other in enumerate(others):
         store.get(replace(PLAZA, connection=number), other)
     vault.asked = 0
@@ -181,12 +189,42 @@ def test_one_tenants_unreadable_secret_stops_nobody_else(store: RememberingStore
     assert store.get(PLAZA, stored) == KEY
 
 
-def test_reading_back_asks_the_vault_itself(store: RememberingStore, vault: CountedStore, stored: str) -> None:
-    store.get(PLAZA, stored)
-    vault.kept.clear()
+@pytest.mark.parametrize("raised", [unavailable("in_memory", "permission denied"), KeyError("entry-0"), OSError()])
+def test_what_a_vault_cannot_say_about_one_tenants_secret_stops_nobody_else(
+    vault: CountedStore, clock: Clock, stored: str, raised: Exception
+) -> None:
+    store = RememberingStore(CustomStore("in_memory", vault), clock=clock)
+    theirs = store.put(SEASIDE, KEY)
+    vault.broken[stored] = raised
 
-    assert store.get(PLAZA, stored) == KEY
-    assert refusal(lambda: store.read_back(PLAZA, stored)).code == "secret_absent"
+    for _ in range(2):
+        refused = refusal(lambda: store.get(PLAZA, stored))
+        assert refused.code == "secret_unavailable"
+        assert "a moment ago" not in str(refused)
+    assert store.get(SEASIDE, theirs) == KEY
+
+
+@pytest.mark.parametrize("raised", [down("in_memory", "it is sealed"), TimeoutError(), ConnectionRefusedError()])
+def test_a_hosts_own_vault_that_is_down_is_left_alone_as_well(
+    vault: CountedStore, clock: Clock, stored: str, raised: Exception
+) -> None:
+    store = RememberingStore(CustomStore("in_memory", vault), clock=clock)
+    vault.broken[stored] = raised
+
+    refusal(lambda: store.get(PLAZA, stored))
+    vault.asked = 0
+
+    assert "it did not answer a moment ago" in str(refusal(lambda: store.get(SEASIDE, stored)))
+    assert vault.asked == 0
+
+
+def test_a_permission_that_is_lacking_for_one_secret_at_aws_is_no_reason_to_ask_for_no_other() -> None:
+    denied = '{"__type": "AccessDeniedException", "Message": "Access to KMS is not allowed"}'
+    with answering(400, denied) as port:
+        store = RememberingStore(AwsStore("eu-west-1", endpoint_url=f"http://127.0.0.1:{port}"))
+        for label in (PLAZA, SEASIDE):
+            refused = refusal(lambda label=label: store.get(label, f"valetpro-stripe/{'0' * 32}"))
+            assert str(refused) == "The secret store (aws) cannot answer now: permission denied."
 
 
 def test_what_was_put_in_is_not_remembered_before_it_was_read(store: RememberingStore, vault: CountedStore) -> None:

@@ -68,9 +68,7 @@ def host(database_url: str, settings: dict[str, Any], simulator: Simulator) -> I
 @pytest.fixture
 def worker(host: Host, database_url: str, settings: dict[str, Any]) -> Iterator[Worker]:
     command = [sys.executable, "-m", "tests.secrets.other_process", json.dumps([database_url, settings])]
-    with subprocess.Popen(
-        command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         yield Worker(process)

@@ -24,6 +24,7 @@ from tests.secrets.keeping import (
     not_as_put_in,
     read,
     rows_of,
+    run_command,
     secret_for,
 )
 from tests.servers import free_port
@@ -169,6 +170,35 @@ def test_it_starts_where_the_database_is_set_up_later(sqlite_url: str) -> None:
 
     assert "valetpro_stripe" in app.extensions
     close(app, db)
+
+
+def test_a_copy_with_a_key_of_its_own_is_neutralized_and_starts_then(database_url: str) -> None:
+    """Nobody should give a copy the original's keys, and only this command makes it harmless."""
+    with host_with(database_url, OLD) as host:
+        fill(host, 6, OLD, tenants=2)
+        before = rows_of(host)
+    refused = run_command(database_url, "tenants", keys=(NEW,))
+    assert refused.returncode == 1
+    assert "not in VALETPRO_STRIPE_ENCRYPTION_KEYS" in refused.stderr
+
+    done = run_command(database_url, "neutralize", "--yes", keys=(NEW,))
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "This database can no longer act in live mode.")
+    with host_with(database_url, NEW) as copy:
+        after = rows_of(copy)
+        assert [row.id for row in after] == [row.id for row in before]
+        assert {(row.stored, row.key_id, row.archived_at is None) for row in after} == {(None, None, False)}
+
+
+def test_neutralizing_keeps_the_test_keys_that_can_be_read(database_url: str) -> None:
+    with host_with(database_url, OLD) as host:
+        fill(host, 6, OLD, tenants=2)
+        before = rows_of(host)
+
+    assert run_command(database_url, "neutralize", "--yes", keys=(NEW, OLD)).returncode == 0
+
+    with host_with(database_url, NEW, OLD) as copy:
+        assert rows_of(copy) == before
 
 
 def test_it_starts_within_a_context_of_the_app(sqlite_url: str) -> None:

@@ -216,22 +216,79 @@ def test_front_page_lists_accounts_links_and_deliveries(
     assert link.url in page.text
 
 
-def test_front_page_shows_the_test_keys_that_can_be_pasted_and_no_other(
+def test_front_page_shows_the_keys_of_both_modes_and_none_of_the_platform(
     guest: Browser, simulator: Simulator, plaza: Account, seaside: Account
 ) -> None:
     page = guest.get("/").text
 
     for account in (plaza, seaside):
-        assert account.test_secret_key in page
-        assert account.test_publishable_key in page
-        assert account.live_secret_key not in page
+        for mode in ("test", "live"):
+            assert getattr(account, f"{mode}_secret_key") in page
+            assert getattr(account, f"{mode}_publishable_key") in page
     assert simulator.platform.test_secret_key not in page
+    assert simulator.platform.live_secret_key not in page
 
 
 def test_expired_key_is_no_longer_shown(guest: Browser, simulator: Simulator, plaza: Account) -> None:
     simulator.expire_key(plaza.test_secret_key)
 
     assert plaza.test_secret_key not in guest.get("/").text
+
+
+@pytest.mark.parametrize("mode", ["test", "live"])
+def test_key_is_deleted_on_the_front_page(
+    guest: Browser, simulator: Simulator, plaza: Account, seaside: Account, mode: str
+) -> None:
+    key, others = getattr(plaza, f"{mode}_secret_key"), getattr(seaside, f"{mode}_secret_key")
+
+    guest.post("/", account=plaza.id, expire=key)
+
+    assert key not in guest.get("/").text
+    with pytest.raises(stripe.AuthenticationError, match="Expired API Key"):
+        client_with(simulator, key).v1.balance.retrieve()
+    assert client_with(simulator, others).v1.balance.retrieve()
+
+
+def test_webhook_secret_is_shown_and_rolled_on_the_front_page(
+    guest: Browser, simulator: Simulator, seaside: Account
+) -> None:
+    endpoints = client_with(simulator, seaside.live_secret_key).v1.webhook_endpoints
+    endpoint = endpoints.create({"url": "http://app.test/hook", "enabled_events": ["*"]})
+    assert endpoint.secret
+    assert endpoint.secret in guest.get("/").text
+
+    guest.post("/", account=seaside.id, roll=endpoint.id)
+
+    page = guest.get("/").text
+    assert endpoint.secret not in page
+    (secret,) = re.findall(r"whsec_\w+", page)
+    assert simulator.roll_secret(secret)  # It is the one that signs now.
+
+
+def test_access_is_withdrawn_on_the_front_page_in_one_mode(
+    guest: Browser, simulator: Simulator, plaza: Account
+) -> None:
+    simulator.connect(plaza.id, livemode=True)
+    assert "connected, live" in guest.get("/").text
+
+    guest.post("/", account=plaza.id, withdraw="live")
+
+    assert not simulator.is_connected(plaza.id, livemode=True)
+    assert simulator.is_connected(plaza.id)
+    assert "connected, live" not in guest.get("/").text
+
+
+def test_buttons_of_one_account_do_nothing_to_another(
+    guest: Browser, simulator: Simulator, plaza: Account, seaside: Account
+) -> None:
+    before = guest.get("/").text
+
+    guest.post("/", account=plaza.id, expire=seaside.live_secret_key)
+    guest.post("/", account=seaside.id, withdraw="test")
+    guest.post("/", account=simulator.platform.id, expire=simulator.platform.test_secret_key)
+
+    assert guest.get("/").text == before
+    assert client_with(simulator, simulator.platform.test_secret_key).v1.balance.retrieve()
 
 
 def test_account_can_be_opened_from_the_front_page(guest: Browser) -> None:
@@ -243,27 +300,29 @@ def test_account_can_be_opened_from_the_front_page(guest: Browser) -> None:
     assert answer.headers["Location"] == f"/#{account_id}"
 
 
+@pytest.mark.parametrize("mode", ["test", "live"])
 def test_restricted_key_of_the_front_page_may_do_what_it_is_for_and_nothing_else(
-    guest: Browser, simulator: Simulator, plaza: Account, seaside: Account
+    guest: Browser, simulator: Simulator, plaza: Account, seaside: Account, mode: str
 ) -> None:
-    guest.post("/", account=plaza.id)
+    guest.post("/", account=plaza.id, restricted=mode)
 
-    (key,) = re.findall(r"rk_test_\w+", guest.get("/").text)
+    (key,) = set(re.findall(r"rk_\w+", guest.get("/").text))
     client = client_with(simulator, key)
+    assert key.startswith(f"rk_{mode}_")
     assert client.v1.accounts.retrieve_current().id == plaza.id
     assert client.v1.payment_links.create(link_params()).active
     with pytest.raises(stripe.PermissionError):
         client.v1.customers.create({"name": "Ada"})
 
 
-@pytest.mark.parametrize("fields", [{"account": "acct_nobody"}, {}])
+@pytest.mark.parametrize("fields", [{"account": "acct_nobody"}, {"restricted": "test"}, {}])
 def test_front_page_makes_nothing_of_a_form_that_it_does_not_have(
     guest: Browser, simulator: Simulator, plaza: Account, fields: dict[str, str]
 ) -> None:
     before = guest.get("/").text
 
     assert guest.post("/", **fields).status_code == 303
-    assert guest.post("/", account=simulator.platform.id).status_code == 303
+    assert guest.post("/", account=simulator.platform.id, restricted="test").status_code == 303
     assert guest.get("/").text == before
 
 

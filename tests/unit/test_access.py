@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -222,6 +223,62 @@ def test_files_may_be_cached_and_need_no_sign_in(scene: Scene) -> None:
     response = scene.host.app.test_client().get(files[0])
     assert response.status_code == 404
     assert response.headers.get("Cache-Control") != "no-store"
+
+
+# -- size
+
+
+class Body(io.RawIOBase):
+    """A body of fifty million bytes, that counts how much of it is read."""
+
+    SIZE = 50_000_000
+
+    def __init__(self, start: bytes) -> None:
+        self.start = start
+        self.read_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = min(len(buffer), self.SIZE - self.read_bytes)
+        here = self.start[self.read_bytes : self.read_bytes + size].ljust(size, b"a")
+        buffer[:size] = here
+        self.read_bytes += size
+        return size
+
+
+URLENCODED = ("application/x-www-form-urlencoded", b"secret_key=")
+A_FILE = (
+    "multipart/form-data; boundary=x",
+    b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n',
+)
+WHO = ["nobody", "a member", "the admin"]
+
+
+def send(scene: Scene, visitor: str, form: tuple[str, bytes], **environ: Any) -> tuple[TestResponse, int]:
+    """Send a huge body; return the answer, and how many bytes were read for it."""
+    kind, start = form
+    body = Body(start)
+    sent = {"wsgi.input": body, "CONTENT_TYPE": kind, **environ}
+    return scene.client(visitor).post(f"{SETTINGS}/keys", environ_overrides=sent), body.read_bytes
+
+
+@pytest.mark.parametrize("form", [URLENCODED, A_FILE], ids=["urlencoded", "a file"])
+@pytest.mark.parametrize("visitor", WHO)
+def test_nothing_is_read_of_a_body_that_is_too_long(scene: Scene, visitor: str, form: tuple[str, bytes]) -> None:
+    answer, read_bytes = send(scene, visitor, form, CONTENT_LENGTH=str(Body.SIZE))
+
+    assert (answer.status_code, read_bytes) == (413, 0)
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("visitor", WHO)
+def test_not_much_is_read_of_a_body_without_a_length(scene: Scene, visitor: str) -> None:
+    answer, read_bytes = send(scene, visitor, URLENCODED, **{"wsgi.input_terminated": True})
+
+    assert answer.status_code >= 300
+    assert read_bytes <= 100_000
 
 
 # -- CSRF

@@ -56,6 +56,12 @@ def test_the_commands_are_listed_with_what_they_do(host: Host) -> None:
         "audit-verify",
         "neutralize",
         "moved",
+        "rotate-kek",
+        "move-secrets",
+        "worker",
+        "reconcile",
+        "replay",
+        "prune",
     ):
         assert f"  {command} " in shown
 
@@ -69,11 +75,36 @@ def test_tenants_are_listed_with_their_connections(host: Host, simulator: Simula
 
     assert result.exit_code == 0
     assert result.output.splitlines() == [
-        f"{plaza.id}  active mode: test",
+        f"{plaza.id}  active mode: test  Plaza",
         f"  test  CONNECT_STANDARD  CONNECTED  {account}",
         "  live  PLATFORM  CONNECTED  the platform's account",
-        f"{seaside.id}  active mode: test",
+        f"{seaside.id}  active mode: test  Seaside",
     ]
+
+
+@pytest.mark.parametrize("words", ["tenants", "platform-managed 1 on", "disconnect 1"])
+def test_a_database_without_tables_is_named_with_what_makes_them(host: Host, sqlite_url: str, words: str) -> None:
+    with host.app.app_context():
+        host.db.drop_all()
+
+    result = run(host, *words.split())
+
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: The database {sqlite_url} has no table tenant. Run 'flask db upgrade', or let the app use the "
+        "database that you mean.\n"
+    )
+
+
+def test_the_password_of_a_database_without_tables_is_not_printed(postgres_url: str) -> None:
+    url = sa.make_url(postgres_url).set(password="the-password").render_as_string(hide_password=False)
+    with make_host(url) as host, host.app.app_context():
+        host.db.drop_all()
+
+        printed = run(host, "tenants").output
+
+        assert "has no table tenant" in printed
+        assert "the-password" not in printed
 
 
 def test_without_tenants_nothing_is_listed(host: Host) -> None:
@@ -137,7 +168,10 @@ def test_lending_twice_changes_nothing(host: Host) -> None:
     tenant = host.make_tenant()
     run(host, "platform-managed", tenant.id, "on")
     again = run(host, "platform-managed", tenant.id, "on")
-    assert again.output == f"Tenant {tenant.id} may use the platform's account in: no further mode.\n"
+    assert again.output == (
+        f"Nothing was changed: in every mode that the platform has a key for, tenant {tenant.id} has a connection "
+        f"already. 'flask stripe tenants' shows it, 'flask stripe disconnect {tenant.id}' ends its own.\n"
+    )
     with host.app.app_context():
         assert host.db.session.query(host.valetpro.models.Connection).count() == 2
 

@@ -15,6 +15,7 @@ from flask import Flask
 from flask_valetpro_stripe import AccountType, Mode
 from flask_valetpro_stripe.config import PREFIX, Config, read_config
 from flask_valetpro_stripe.errors import ConfigurationError
+from flask_valetpro_stripe.secrets.make import make_stores
 from tests.hosts import ENCRYPTION_KEY, Host, make_host
 
 KEY = base64.b64encode(os.urandom(32)).decode()
@@ -25,7 +26,10 @@ CANARY = "canary7Q2x"
 
 def read(*, relaxed: bool = False, **settings: Any) -> Config:
     given = {k: v for k, v in (GOOD | settings).items() if v is not ...}
-    return read_config({PREFIX + name: value for name, value in given.items()}, relaxed=relaxed)
+    config = read_config({PREFIX + name: value for name, value in given.items()}, relaxed=relaxed)
+    # As at the start of an app.
+    make_stores(config.secret_store, config.secret_store_options, config.encryption_keys)
+    return config
 
 
 def refusal(**settings: Any) -> ConfigurationError:

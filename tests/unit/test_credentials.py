@@ -9,7 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from flask_valetpro_stripe import AccountType, Mode, OnboardingStatus, current_stripe, tenant_context
-from flask_valetpro_stripe.connections import disconnect, living_connections, revoke
+from flask_valetpro_stripe.connections import (
+    allow_platform,
+    disconnect,
+    forbid_platform,
+    living_connections,
+    prepare_connection,
+    revoke,
+)
 from flask_valetpro_stripe.credentials import client_for
 from flask_valetpro_stripe.errors import ConfigurationError, ConnectionRevokedError, NotConnectedError
 from flask_valetpro_stripe.testing import Simulator
@@ -288,6 +295,35 @@ def test_an_ended_connection_is_never_touched_again(host: Host, simulator: Simul
         connection = host.db.session.get_one(host.valetpro.models.Connection, old.id)
         with pytest.raises(ConnectionRevokedError, match="An account is disconnected"):
             client_for(host.state, connection)
+
+
+def test_what_the_platforms_account_took_is_not_looked_for_in_an_account_that_is_being_made(
+    host: Host, simulator: Simulator
+) -> None:
+    """Neither has an account id here."""
+    plaza, seaside, model = host.make_tenant("Plaza"), host.make_tenant("Seaside"), host.valetpro.models.Connection
+    host.connect(seaside, None, account_type=AccountType.PLATFORM)
+    with host.app.app_context():
+        tenant = host.tenant(plaza.id)
+        lent = next(c for c in allow_platform(host.state, tenant, actor="tests") if c.mode is Mode.test)
+        forbid_platform(host.state, tenant, actor="tests")
+        express = AccountType.CONNECT_EXPRESS
+        prepare_connection(host.state, tenant, Mode.test, express, actor="tests", accounts_api="v2")
+        ended = host.db.session.get_one(model, lent.id)
+        with pytest.raises(ConnectionRevokedError, match="The Stripe account of the platform is disconnected"):
+            client_for(host.state, ended)
+
+        allow_platform_again(host, tenant)
+        client_for(host.state, ended).v1.balance.retrieve()
+    assert (simulator.requests[-1].api_key, simulator.requests[-1].stripe_account) == (
+        simulator.platform.test_secret_key,
+        None,
+    )
+
+
+def allow_platform_again(host: Host, tenant: Any) -> None:
+    disconnect(host.state, tenant, Mode.test, actor="tests")
+    allow_platform(host.state, tenant, actor="tests")
 
 
 def test_a_key_that_the_operator_removed_is_named(sqlite_url: str) -> None:

@@ -34,7 +34,8 @@ COLUMNS = {
     """,
     "stripe_connection": """
         account_id account_name account_type accounts_api asked_at claimed_account_id connected_at created_at ended_at
-        endpoint_id endpoint_token id is_current missing_permissions mode public_url publishable_key requirements
+        endpoint_checked_at endpoint_id endpoint_state endpoint_token events_until id is_current missing_permissions
+        mode public_url publishable_key requirements
         requirements_due_at status tenant_id
     """,
     "stripe_secret": """
@@ -42,8 +43,8 @@ COLUMNS = {
         version
     """,
     "stripe_webhook_event": """
-        account_id attempts body connection_id error event_id id mode processed_at received_at scope status tenant_id
-        type
+        account_id attempts body connection_id due_at error event_id generation id mode processed_at received_at scope
+        status tenant_id type
     """,
     "stripe_operation": """
         attempt attempted_at connection_id created_at error id idempotency_key kind mode params payment_id state

@@ -169,7 +169,8 @@ TABLE: dict[str, tuple[int, dict[str, Any], type[ValetProStripeError], str]] = {
     "409 lock": (409, LOCKED, OutcomeUnknownError, "outcome_unknown"),
     "424 dependency": (424, BROKEN, OutcomeUnknownError, "outcome_unknown"),
     "429 limit": (429, TOO_MANY, ValetProStripeError, "rate_limit"),
-    "429 lock": (429, LOCKED, ValetProStripeError, "lock_timeout"),
+    "429 lock": (429, LOCKED, ValetProStripeError, "rate_limit"),
+    "429 without a code": (429, body("rate_limit_error", "Slow down."), ValetProStripeError, "rate_limit"),
     "500": (500, BROKEN, OutcomeUnknownError, "outcome_unknown"),
     "503": (503, BROKEN, OutcomeUnknownError, "outcome_unknown"),
 }

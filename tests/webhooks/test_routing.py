@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_valetpro_stripe import AccountType, Mode, connections, current_tenant
+from flask_valetpro_stripe import AccountType, Mode, OnboardingStatus, connections, current_tenant
 from flask_valetpro_stripe.onboarding import status
 from flask_valetpro_stripe.testing import make_event
 
@@ -302,10 +302,28 @@ def test_news_of_an_account_are_asked_from_stripe_not_believed(stage: Stage) -> 
 
 def test_an_answer_to_an_earlier_question_does_not_overwrite_a_later_one(stage: Stage) -> None:
     connection = stage.rows("Connection")[0]
-    ready = {"charges_enabled": True}
+    waiting, ready = ({"id": connection.account_id, "charges_enabled": able} for able in (False, True))
     early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 
-    status.apply_account(connection, {"charges_enabled": False}, early)
+    status.apply_account(connection, waiting, early)
     assert status.apply_account(connection, ready, late)
-    assert not status.apply_account(connection, {"charges_enabled": False}, early)
+    assert not status.apply_account(connection, waiting, early)
     assert connection.status == "CONNECTED"
+
+
+@pytest.mark.parametrize("odd", [{}, {"charges_enabled": True}, {"id": "acct_other", "charges_enabled": True}])
+def test_an_answer_about_another_account_changes_nothing(stage: Stage, odd: dict[str, Any]) -> None:
+    connection = stage.rows("Connection")[0]
+    connection.status = OnboardingStatus.PENDING
+
+    assert not status.apply_account(connection, odd, datetime(2126, 1, 1, tzinfo=UTC))
+    assert connection.status == "PENDING"
+
+
+@pytest.mark.parametrize("able", [None, "false", "true", 1])
+def test_only_what_stripe_says_plainly_makes_an_account_ready(stage: Stage, able: Any) -> None:
+    connection = stage.rows("Connection")[0]
+    answer = {"id": connection.account_id, "charges_enabled": able}
+
+    assert not status.apply_account(connection, answer, datetime(2126, 1, 1, tzinfo=UTC))
+    assert connection.status == "PENDING"

@@ -85,7 +85,7 @@ class Simulator:
         if request.path.startswith("/oauth/"):
             return self._oauth(request)
         if request.path == "/":
-            return index_page(request, self._ledger, self._mail)
+            return index_page(request, self._ledger, self._mail, self._connect)
         return self._setup(request) if request.path.startswith(("/setup/", "/express/")) else self._pages(request)
 
     # -- a host app's side

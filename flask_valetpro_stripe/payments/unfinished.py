@@ -1,0 +1,151 @@
+"""Calls to Stripe whose outcome nobody knows: repeated while that is safe, then looked for, and never made twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from .. import signals
+from ..context import tenant_context
+from ..credentials import client_for
+from ..enums import Mode, OperationState, PaymentStatus
+from ..errors import RefundError, ValetProStripeError
+from ..gateway import is_decision
+from ..models import Operation
+from ..models.types import utcnow
+from ..state import State
+from . import links, operations, refunds
+from .apply import apply_status
+from .find import OPERATION_METADATA, connection_of, lock_own
+from .links import CREATE_LINK
+from .operations import CREATE_REFUND, KEY_LIFETIME
+from .pages import each_of
+
+#: How long a call is left to whoever makes it: it may be answered at any moment.
+UNANSWERED: Final = timedelta(minutes=1)
+#: After which a call is looked for. By then nobody repeats it any more, and what was under way has arrived.
+GONE: Final = KEY_LIFETIME + timedelta(hours=1)
+#: Calls that one run finishes, the oldest first.
+MOST: Final = 500
+#: Pages of a hundred objects that are looked through for one.
+_MOST_PAGES: Final = 50
+_OPEN: Final = (OperationState.new, OperationState.unknown)
+
+
+class Outcome(StrEnum):
+    """What became of an unfinished call."""
+
+    done = "done"
+    refused = "refused"
+    #: Stripe has nothing of it, and never will.
+    never_made = "never made"
+    #: Nothing can be said yet.
+    left = "left"
+
+
+def find_unfinished(state: State, tenant_id: Any = None, mode: Mode | None = None) -> Sequence[tuple[str, Any, Mode]]:
+    """Return the ids of calls that have waited too long for their outcome, with their tenants and modes."""
+    model = state.models.Operation
+    which = [model.state.in_(_OPEN), model.attempted_at < utcnow() - UNANSWERED]
+    which += [] if tenant_id is None else [model.tenant_id == tenant_id]
+    which += [] if mode is None else [model.mode == mode]
+    wanted = sa.select(model.id, model.tenant_id, model.mode).where(*which).order_by(model.attempted_at).limit(MOST)
+    return [(row.id, row.tenant_id, row.mode) for row in state.session.execute(wanted)]
+
+
+def finish(state: State, operation_id: str) -> Outcome:
+    """Find out what became of a call, and bring its payment or refund to that. Commits.
+
+    Within 23 hours it is made again under its key, so that Stripe makes one object or repeats its answer. After 24
+    it is looked for by the id in its metadata: it is there, or it was never made, and what it reserved is free.
+
+    :raises OutcomeUnknownError: if no answer came this time either.
+    :raises ValetProStripeError: if Stripe, or the store of the tenant's key, cannot be asked.
+    """
+    operation = state.session.get_one(state.models.Operation, operation_id, populate_existing=True)
+    if operation.state not in _OPEN:
+        return Outcome.done
+    age, tenant = utcnow() - operation.attempted_at, state.session.get_one(state.models.Tenant, operation.tenant_id)
+    ways = _REPEAT if age <= KEY_LIFETIME else _LOOK_FOR if age > GONE else {}
+    if operation.kind not in ways:
+        return Outcome.left
+    with tenant_context(tenant):
+        return ways[operation.kind](state, tenant, operation)
+
+
+def _repeat_link(state: State, tenant: Any, operation: Operation) -> Outcome:
+    try:
+        links._finish(state, tenant, operation, operation.params["asked"])
+    except ValetProStripeError as error:
+        if not is_decision(error):
+            raise
+        return Outcome.refused
+    # A payment that was cancelled gets no link; whether there is one is looked for later.
+    return Outcome.done if operation.state is OperationState.done else Outcome.left
+
+
+def _repeat_refund(state: State, tenant: Any, operation: Operation) -> Outcome:
+    asked, payment = operation.params["asked"], state.session.get_one(state.models.Payment, operation.payment_id)
+    same: Any = {"amount": asked["amount"], "reason": asked["reason"], "idempotency_key": operation.idempotency_key}
+    try:
+        refunds.refund(payment, **same)
+    except RefundError:
+        return Outcome.refused
+    return Outcome.done
+
+
+def _look_for_link(state: State, tenant: Any, operation: Operation) -> Outcome:
+    client = client_for(state, connection_of(state, operation, tenant))
+    payment = state.session.get_one(state.models.Payment, operation.payment_id)
+    state.session.commit()
+    link = _find(operation.id, client.v1.payment_links.list, {})
+    if link is not None:
+        payment = links._apply_link(state, tenant, operation, payment, link)
+        if payment.status is PaymentStatus.CANCELED:
+            links.cancel(payment)
+        return Outcome.done
+    payment = lock_own(state, tenant, payment)
+    is_news = operations.never_made(state, operation) and apply_status(payment, PaymentStatus.FAILED)
+    state.session.commit()
+    if is_news:
+        state.tell(signals.payment_updated, tenant=tenant, payment=payment)
+    return Outcome.never_made
+
+
+def _look_for_refund(state: State, tenant: Any, operation: Operation) -> Outcome:
+    client = client_for(state, connection_of(state, operation, tenant))
+    of_payment = {
+        name: value for name, value in operation.params["sent"].items() if name in ("payment_intent", "charge")
+    }
+    state.session.commit()
+    found = _find(operation.id, client.v1.refunds.list, of_payment)
+    if found is not None:
+        refunds._apply(state, tenant, operation, found)
+        return Outcome.done
+    refunds._lock_payment(state, tenant, operation)
+    is_news = operations.never_made(state, operation)
+    refunds._free(state, tenant, operation)
+    if is_news:
+        freed = refunds._same(state, operation, operation.params["asked"])
+        state.tell(signals.refund_updated, tenant=tenant, refund=freed)
+    return Outcome.never_made
+
+
+def _find(operation_id: str, list_: Callable[..., Any], asked: dict[str, Any]) -> Mapping[str, Any] | None:
+    """Return the object that an operation made, or None if Stripe has none.
+
+    :raises OutcomeUnknownError: if there are too many objects to look through.
+    """
+    for object_ in each_of(list_, asked, what="Looking for what was made", most_pages=_MOST_PAGES):
+        if (object_.get("metadata") or {}).get(OPERATION_METADATA) == operation_id:
+            return object_
+    return None
+
+
+_Way = Callable[[State, Any, Operation], Outcome]
+_REPEAT: Final[Mapping[str, _Way]] = {CREATE_LINK: _repeat_link, CREATE_REFUND: _repeat_refund}
+_LOOK_FOR: Final[Mapping[str, _Way]] = {CREATE_LINK: _look_for_link, CREATE_REFUND: _look_for_refund}

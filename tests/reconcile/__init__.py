@@ -1,0 +1,1 @@
+"""What was missed is found again: events, outcomes, payments, endpoints."""
