@@ -121,7 +121,7 @@ def test_a_destroyed_secret_stays_destroyed(host: Host) -> None:
     assert len(others) == len(rows_of(host)) - 1
 
 
-@pytest.mark.parametrize("told", [None, id_of(NEW), "0" * 16])
+@pytest.mark.parametrize("told", [None, id_of(NEW), "0" * 16], ids=["nothing", "the newest", "a key of nobody"])
 def test_the_ciphertext_counts_and_not_what_the_row_says_of_its_key(host: Host, told: str | None) -> None:
     fill(host, 6, OLD)
     for row in rows_of(host):
