@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 import stripe
@@ -332,6 +333,27 @@ def is_decision(error: ValetProStripeError) -> bool:
 def _is_under_way(error: stripe.StripeError) -> bool:
     """Tell whether the same call is being answered elsewhere; v1 has no class of its own for that."""
     return isinstance(error, stripe.IdempotencyError) and error.http_status == 409
+
+
+def to_stripe(config: Config, address: object) -> str:
+    """Return an address that Stripe answered, if a browser may be sent there: to Stripe, or to the fake in its place.
+
+    :raises ValetProStripeError: if it leads elsewhere.
+    """
+    text = address if isinstance(address, str) and address.isprintable() and " " not in address else ""
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+    except ValueError:
+        parts, host = urlsplit(""), ""
+    is_stripes = parts.scheme == "https" and (host == "stripe.com" or host.endswith(".stripe.com"))
+    if not is_stripes and not text.startswith((f"{config.api_base}/", f"{config.connect_base}/")):
+        raise ValetProStripeError(
+            "Stripe's answer leads somewhere else than to Stripe, so it is not followed.",
+            code="stripe_answer",
+            hint="Try again in a moment.",
+        )
+    return text
 
 
 def scrub(text: str) -> str:

@@ -9,11 +9,11 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 
 from .. import audit
-from ..connections import make_current, prepare_connection, revoke
+from ..connections import make_current, prepare_connection, refuse_taken, revoke
 from ..credentials import find_connection
 from ..enums import AccountType, Mode, OnboardingStatus
-from ..errors import ConfigurationError, ConnectionRevokedError, ValetProStripeError
-from ..gateway import ask_stripe, make_platform_client, platform_key
+from ..errors import AccountTakenError, ConfigurationError, ConnectionRevokedError, ValetProStripeError
+from ..gateway import ask_stripe, make_platform_client, platform_key, to_stripe
 from ..models import Connection, key_of
 from ..state import State
 from .making import OtherParamsError, country_of, make_account
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 MOST_LINKS: Final = 10
 _BEGAN: Final = "onboarding_began"
 _RENEWED: Final = "onboarding_renewed"
+_OPENED: Final = "dashboard_opened"
 #: How Stripe says that there is no such account any more, where it does not refuse access to it.
 _GONE: Final = frozenset({"not_found", "resource_missing"})
 
@@ -99,21 +100,25 @@ def renew(state: State, tenant: Any, mode: Mode, *, user_id: str, return_url: st
     return _link(state, connection, return_url, refresh_url)
 
 
-def dashboard_link(state: State, tenant: Any, mode: Mode) -> str:
+def dashboard_link(state: State, tenant: Any, mode: Mode, *, user_id: str) -> str:
     """Return an address that signs its reader in to the tenant's Express dashboard, once. Never store or send it.
 
-    :raises ValetProStripeError: if the tenant's account is not an Express account.
+    :raises ValetProStripeError: if the tenant's account is not an Express account, or it was opened too often.
     """
     connection = find_connection(state, tenant, mode)
-    if connection is None or connection.account_type is not AccountType.CONNECT_EXPRESS or connection.ended_at:
+    is_express = connection is not None and connection.account_type is AccountType.CONNECT_EXPRESS
+    if connection is None or not is_express or connection.ended_at or connection.account_id is None:
         raise ValetProStripeError(
             f"There is no Express account in {mode} mode, and only those have a dashboard that is opened from here.",
             code="no_dashboard",
             hint="Sign in at Stripe.",
         )
-    client, account_id = make_platform_client(state, mode), str(connection.account_id)
+    _refuse_too_many(state, tenant, _OPENED)
+    audit.record_about(state, connection, actor=user_id, action=_OPENED)
+    client, account_id = make_platform_client(state, mode), connection.account_id
     state.session.commit()
-    return ask_stripe("Opening the Express dashboard", client.v1.accounts.login_links.create, account_id).url
+    link = ask_stripe("Opening the Express dashboard", client.v1.accounts.login_links.create, account_id)
+    return to_stripe(state.config, link.url)
 
 
 def _refuse_unfit(state: State, mode: Mode, account_type: AccountType) -> None:
@@ -137,7 +142,9 @@ def _find_or_prepare(state: State, tenant: Any, mode: Mode, account_type: Accoun
     if made and made[0].ended_at is None:
         return made[0]
     # The tenant's own account, which it disconnected. One that Stripe withdrew cannot be used again.
-    earlier = next((c for c in made if c.account_id and c.status is OnboardingStatus.NOT_CONNECTED), None)
+    gone = {c.account_id for c in made if c.status is OnboardingStatus.REVOKED}
+    left = [c for c in made if c.status is OnboardingStatus.NOT_CONNECTED and c.account_id and c.account_id not in gone]
+    earlier = next((c for c in left if not _is_taken(state, tenant, mode, c.account_id)), None)
     return prepare_connection(
         state,
         tenant,
@@ -147,6 +154,15 @@ def _find_or_prepare(state: State, tenant: Any, mode: Mode, account_type: Accoun
         account_id=earlier.account_id if earlier else None,
         accounts_api=earlier.accounts_api if earlier else state.config.accounts_api,
     )
+
+
+def _is_taken(state: State, tenant: Any, mode: Mode, account_id: str | None) -> bool:
+    """Tell whether another tenant works with the account by now: then this one needs one of its own."""
+    try:
+        refuse_taken(state, tenant, mode, account_id)
+    except AccountTakenError:
+        return True
+    return False
 
 
 def _made(state: State, tenant: Any, mode: Mode, account_type: AccountType) -> list[Connection]:
@@ -169,7 +185,7 @@ def _made(state: State, tenant: Any, mode: Mode, account_type: AccountType) -> l
 
 def _send(state: State, tenant: Any, connection: Connection, action: str, user_id: str) -> None:
     """Note that the tenant's admin is sent to Stripe for ``connection``, unless it happens too often. Commits."""
-    _refuse_too_many(state, tenant)
+    _refuse_too_many(state, tenant, _BEGAN, _RENEWED)
     if action == _BEGAN:
         _take_place(state, tenant, connection)
         name = getattr(tenant, "name", None)
@@ -180,8 +196,8 @@ def _send(state: State, tenant: Any, connection: Connection, action: str, user_i
     state.session.commit()
 
 
-def _refuse_too_many(state: State, tenant: Any) -> None:
-    if audit.count_recent(state, tenant, _BEGAN, _RENEWED) >= MOST_LINKS:
+def _refuse_too_many(state: State, tenant: Any, *actions: str) -> None:
+    if audit.count_recent(state, tenant, *actions) >= MOST_LINKS:
         state.session.rollback()
         raise ValetProStripeError(
             f"Links to Stripe were asked for {MOST_LINKS} times in the last ten minutes.",
@@ -236,7 +252,7 @@ def _link(state: State, connection: Connection, return_url: str, refresh_url: st
     create: Any = client.v2.core.account_links.create if is_v2 else client.v1.account_links.create
     state.session.commit()
     try:
-        return str(ask_stripe("Making the link to Stripe", create, cast(Any, asked)).url)
+        return to_stripe(state.config, ask_stripe("Making the link to Stripe", create, cast(Any, asked)).url)
     except ValetProStripeError as error:
         if not isinstance(error, ConnectionRevokedError) and error.code not in _GONE:
             raise

@@ -11,7 +11,7 @@ import stripe
 
 from .. import audit
 from ..config import Config
-from ..enums import Mode
+from ..enums import AccountType, Mode
 from ..errors import (
     AccountTakenError,
     ConfigurationError,
@@ -190,6 +190,15 @@ def read_webhook_secret(text: str) -> Secret:
             hint="Copy it from the endpoint's page in the Stripe Dashboard, or leave the field empty.",
         )
     return Secret(text)
+
+
+def refuse_unless_offered(state: State) -> None:
+    """Return if the operator lets tenants use keys of their own.
+
+    :raises ValetProStripeError: if not.
+    """
+    if AccountType.RAW_KEYS not in state.config.allowed_account_types:
+        raise ValetProStripeError("API keys are not taken here.", code="account_type", hint="Ask the operator.")
 
 
 def allow_check(state: State, tenant: Any, mode: Mode, *, actor: str, fingerprint: str | None) -> None:

@@ -33,6 +33,7 @@ from .key_check import (
     note_checked,
     prove_same_account,
     refuse_platforms,
+    refuse_unless_offered,
 )
 from .status import NO_ENDPOINT
 
@@ -61,8 +62,7 @@ def save(state: State, tenant: Any, mode: Mode, pasted: Pasted, *, actor: str) -
     :raises SecretUnavailableError: if the secret store cannot keep the key; nothing is changed.
     :raises ValetProStripeError: if Stripe would not make the endpoint: the key is saved, the connection is PENDING.
     """
-    if AccountType.RAW_KEYS not in state.config.allowed_account_types:
-        raise ValetProStripeError("API keys are not taken here.", code="account_type", hint="Ask the operator.")
+    refuse_unless_offered(state)
     fingerprint = custody.fingerprint(state, pasted.key) if pasted.key else None
     allow_check(state, tenant, mode, actor=actor, fingerprint=fingerprint)
     checked = _check(state, mode, pasted)

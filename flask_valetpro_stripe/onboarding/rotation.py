@@ -13,7 +13,7 @@ from ..enums import AccountType, Mode
 from ..errors import InvalidKeyError, ValetProStripeError
 from ..models import Connection, Secret, key_of
 from ..state import State
-from .key_check import allow_check, check_key, note_checked
+from .key_check import allow_check, check_key, note_checked, read_secret_key, refuse_unless_offered
 from .raw_keys import find_own
 
 
@@ -30,9 +30,11 @@ def roll_back(state: State, tenant: Any, mode: Mode, *, actor: str) -> None:
         raise ValetProStripeError(
             "There is no earlier key to bring back.", code="no_previous_key", hint="Enter the key that is to be used."
         )
+    refuse_unless_offered(state)
     present_id, fingerprint = present.id, previous.fingerprint
     allow_check(state, tenant, mode, actor=actor, fingerprint=fingerprint)
-    key = custody.read(state, connection, previous)
+    # By the operator's rules of today, not those of the day when it was entered.
+    key = read_secret_key(state.config, mode, custody.read(state, connection, previous).reveal())
     state.session.commit()
     checked = check_key(state, key, mode)
     if checked.account_id != connection.account_id:

@@ -26,6 +26,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "account_made": "Had Stripe make an account",
     "became_ready": "Let the account take payments",
     "connected": "Connected the account",
+    "dashboard_opened": "Opened the Express dashboard",
     "disconnected": "Disconnected the account",
     "disconnected_endpoint_left": "Disconnected the account; remove its webhook endpoint in Stripe's dashboard",
     "endpoint_made": "Made the webhook endpoint",

@@ -51,7 +51,7 @@ def renew() -> BaseResponse:
 @refusals_on_the_page
 def open_dashboard() -> BaseResponse:
     """Send the admin to their Express dashboard, signed in."""
-    return go_to(account_links.dashboard_link(get_state(), get_tenant(), asked_mode()))
+    return go_to(account_links.dashboard_link(get_state(), get_tenant(), asked_mode(), user_id=user_id()))
 
 
 def _refuse_previews() -> None:

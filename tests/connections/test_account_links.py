@@ -10,14 +10,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from flask_login import UserMixin, login_user
 
 from flask_valetpro_stripe import AccountType, Mode, errors, payments, signals
-from flask_valetpro_stripe.gateway import make_account_client
+from flask_valetpro_stripe.gateway import make_account_client, to_stripe
 from flask_valetpro_stripe.onboarding import account_links
 from flask_valetpro_stripe.onboarding.presets import DUTIES, PRESETS
 from flask_valetpro_stripe.onboarding.status import settle
 from flask_valetpro_stripe.secrets import Secret
 from flask_valetpro_stripe.testing import LoggedRequest, Simulator
+from flask_valetpro_stripe.ui.access import user_id
 from tests.connections.admin import Admin, as_tenant, asked, rows
 
 RETURN = "http://app.test/settings/payments/onboard/return"
@@ -67,7 +69,7 @@ def renew(admin: Admin, mode: str = "test") -> str:
 
 def open_dashboard(admin: Admin, mode: str = "test") -> str:
     with as_tenant(admin.host, admin.tenant) as tenant:
-        return account_links.dashboard_link(admin.host.state, tenant, Mode(mode))
+        return account_links.dashboard_link(admin.host.state, tenant, Mode(mode), user_id="7")
 
 
 def onboard(admin: Admin, account_type: str = "CONNECT_EXPRESS") -> Any:
@@ -700,3 +702,71 @@ def test_every_preset_has_its_duties() -> None:
     assert set(DUTIES) == set(PRESETS)
     assert DUTIES[AccountType.CONNECT_STANDARD] == ()
     assert all(duty.startswith(("The platform", "Tenants")) for duty in DUTIES[AccountType.CONNECT_CUSTOM])
+
+
+def test_the_dashboard_is_opened_ten_times_in_ten_minutes_and_each_stands_in_the_history(
+    plaza: Admin, seaside: Admin
+) -> None:
+    onboard(plaza)
+    onboard(seaside)
+    for _ in range(account_links.MOST_LINKS):
+        open_dashboard(plaza)
+
+    with pytest.raises(errors.ValetProStripeError, match="asked for 10 times in the last ten minutes"):
+        open_dashboard(plaza)
+    assert [action for _, action in plaza.audit()].count("dashboard_opened") == 10
+    assert open_dashboard(seaside)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["javascript:alert(1)", "//evil.test", "https://stripe.com.evil.test/x", "data:text/html,x", None, "http://stripe.com/x",
+     "https://stripe.com/a\r\nX: y", "https://evil.test/?https://stripe.com/"],
+)  # fmt: skip
+def test_a_browser_is_sent_to_stripe_and_nowhere_else(plaza: Admin, address: object) -> None:
+    with pytest.raises(errors.ValetProStripeError, match="leads somewhere else than to Stripe"):
+        to_stripe(plaza.host.state.config, address)
+
+
+@pytest.mark.parametrize("address", ["https://connect.stripe.com/setup/e/x", "http://stripe.test/setup/x"])
+def test_stripe_is_stripe_and_the_fake_in_its_place(plaza: Admin, address: str) -> None:
+    assert to_stripe(plaza.host.state.config, address) == address
+
+
+def test_an_account_that_is_gone_does_not_lock_its_tenant_out(api: str, plaza: Admin, simulator: Simulator) -> None:
+    first = onboard(plaza).account_id
+    plaza.disconnect()
+    simulator.disconnect(first)
+    with pytest.raises(errors.ConnectionRevokedError, match="is gone"):
+        begin(plaza)
+
+    begin(plaza)
+
+    assert plaza.row().stripe_onboarding_status == "PENDING"
+    assert plaza.row().stripe_account_id not in (None, first)
+
+
+def test_an_account_that_serves_another_by_now_does_not_lock_its_tenant_out(
+    api: str, plaza: Admin, seaside: Admin, simulator: Simulator
+) -> None:
+    first = onboard(plaza).account_id
+    plaza.disconnect()
+    plaza.host.connect(seaside.tenant, first, account_type=AccountType.CONNECT_EXPRESS)
+
+    begin(plaza)
+
+    assert plaza.row().stripe_account_id not in (None, first)
+    assert seaside.row().stripe_account_id == first
+
+
+@pytest.mark.parametrize(
+    "name, shown", [("operator", "user operator"), ("stripe", "user stripe"), ("7" * 300, "7" * 255)]
+)
+def test_no_users_id_reads_as_one_of_our_own_actors(plaza: Admin, name: str, shown: str) -> None:
+    class Named(UserMixin):
+        def get_id(self) -> str:
+            return name
+
+    with plaza.host.app.test_request_context():
+        login_user(Named())
+        assert user_id() == shown

@@ -669,3 +669,20 @@ def test_entering_the_same_key_again_heals_what_was_lost(plaza: Owner, seaside: 
     assert key_of_last_payment(seaside) == other
     assert len(plaza.endpoints()) == 1
     assert is_sound(plaza)
+
+
+@pytest.mark.parametrize("rules", [{"ALLOW_SECRET_KEYS": False}, {"ALLOWED_ACCOUNT_TYPES": ["PLATFORM"]}])
+def test_what_the_operator_no_longer_takes_is_not_brought_back(
+    plaza: Owner, database_url: str, rules: dict[str, Any]
+) -> None:
+    plaza.connect()
+    new = plaza.new_key()
+    plaza.save(new)
+    config = {f"VALETPRO_STRIPE_{name}": value for name, value in rules.items()}
+    stricter = plaza.host.add_app(database_url, config={**config, "WTF_CSRF_ENABLED": False})
+
+    with plaza.acting(stricter) as (state, tenant), pytest.raises(errors.ValetProStripeError) as refused:
+        rotation.roll_back(state, tenant, Mode.test, actor="7")
+
+    assert refused.value.code in ("restricted_keys_only", "account_type")
+    assert key_of_last_payment(plaza) == new
