@@ -47,7 +47,7 @@ _STATE_PILLS: Final[Mapping[str, Pill]] = {
 }
 _ENDED: Final = frozenset({PaymentStatus.CANCELED, PaymentStatus.FAILED})
 _NO_LINK: Final = Pill("No payment link", "idle")
-_OUT_OF_REACH: Final = Pill("Account disconnected", "bad")
+_OUT_OF_REACH: Final = Pill("Disconnected", "bad")
 
 
 def payment_pill(ticket: Ticket) -> Pill:

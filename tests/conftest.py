@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stripe
 
+from flask_valetpro_stripe.testing import Simulator
 from tests.guards import only_loopback, refuse_sockets_beyond_loopback, untouched_stripe_module
 from tests.servers import PostgreSQL, running_postgresql
 from tools.system_parts import PARTS, Part, missing
@@ -51,6 +53,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _guards() -> Iterator[None]:
     with only_loopback(), untouched_stripe_module():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK waits half a second and more between its tries; nobody here has to."""
+    monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
+    monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
+
+
+@pytest.fixture
+def simulator() -> Simulator:
+    """Stripe, as a test has it that asks for nothing special."""
+    return Simulator()
 
 
 @pytest.fixture(autouse=True, scope="session")

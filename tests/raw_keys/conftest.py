@@ -5,23 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import stripe
 
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host, make_host
 from tests.raw_keys.owner import Owner, Shelf
-
-
-@pytest.fixture(autouse=True)
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK waits half a second and more between its tries."""
-    monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
-    monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
-
-
-@pytest.fixture
-def simulator() -> Simulator:
-    return Simulator()
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ def test_a_payment_of_a_disconnected_account_is_offered_nowhere_until_it_is_conn
         assert link not in page.text
     ticket = admin.get("/tickets/8")
     assert "The Stripe account of this payment is disconnected." in text_of(ticket)
-    assert "Account disconnected" in text_of(admin.get(_live(board)))
+    assert "Disconnected" in text_of(admin.get(_live(board)))
     assert 'id="cancel-payment"' not in ticket.text
     assert link not in ticket.text
 

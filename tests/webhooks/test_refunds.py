@@ -19,13 +19,6 @@ from .test_payments import TAKEN
 MISFIT = "The refund's amount or currency is not the payment's, so the event was not applied."
 
 
-@pytest.fixture(autouse=True)
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK waits half a second and more between its tries."""
-    monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
-    monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
-
-
 def paid(stage: Stage, tenant: Any, *, account: str | None = PLAZA, card: str = "4242424242424242") -> Any:
     """Return a payment that a guest has paid, as its webhooks told."""
     payment = stage.make_payment(tenant)
