@@ -28,7 +28,7 @@ NEED_PYTHON = @test -n "$(PYTHON)" || \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test parts lint types pytest pytest-old-sqlalchemy assets wheel lock clean
+.PHONY: help demo test chaos parts lint types pytest pytest-old-sqlalchemy assets wheel lock clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 32
@@ -55,6 +55,10 @@ pytest: $(READY) $(HTMX) ## Run the tests only
 pytest-old-sqlalchemy: $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready ## Run them on SQLAlchemy 2.0
 	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(BIN)/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s'
 	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(RUN_PYTEST) -m "not browser or story" $(or $(PYTEST),$(ON_SQLALCHEMY))
+
+# One after the other: each of these takes all of the machine.
+chaos: parts $(READY) $(HTMX) ## Run the chaos tests at their full size, which takes hours
+	CHAOS=full $(BIN)/python -m pytest $(or $(PYTEST),tests/chaos)
 
 assets: $(HTMX) ## Bring htmx into the package
 
