@@ -22,6 +22,7 @@ from .models import Models, declare_models
 from .rekey import refuse_missing_keys
 from .secrets.make import make_stores
 from .state import EXTENSION, Callbacks, State
+from .webhooks import inbox
 from .webhooks import views as webhook
 from .webhooks.tenants import TenantEndpoints
 from .webhooks.verify import platform_endpoints
@@ -43,6 +44,7 @@ class ValetProStripe:
     def __init__(self, db: SQLAlchemy, *, tenant: type[Any], payment: type[Any]) -> None:
         self.models: Models = declare_models(tenant, payment)
         audit.guard(db.session)
+        inbox.watch_rollbacks(db.session)
         self._db = db
         self._callbacks = Callbacks()
         self._registry = Registry()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from . import signals
 from .connections import living_connections, revoke
 from .enums import AccountType
 from .events import Handler
 from .models import Connection, StripePaymentMixin, WebhookEvent
+from .models.locked import LockedPayment, save
 from .onboarding.status import fetch_account, settle
 from .payments.apply import (
     ContradictionError,
@@ -21,6 +22,7 @@ from .payments.apply import (
     apply_session,
 )
 from .payments.find import find_for_object
+from .payments.paid import mark_paid
 from .state import get_state
 from .webhooks.inbox import Fetcher
 from .webhooks.verify import TENANTS_OWN
@@ -37,17 +39,26 @@ def _on_payment(event: WebhookEvent, apply: Callable[[StripePaymentMixin, Mappin
         # Its tenant can sign what it likes. What the platform is party to, only Stripe's events to it may change.
         return
     try:
-        changed = apply(payment, event.object)
+        # It has all the attributes that they look at.
+        changed = apply(cast(StripePaymentMixin, payment), event.object)
     except ContradictionError as error:
         event.error = str(error)
         return
-    if changed and signals.payment_updated.has_receivers_for(state.app):
-        tenant = getattr(payment, state.models.payment_tenant)
-        tenant = state.session.get(state.models.Tenant, tenant)
-        event.facts.append(partial(state.tell, signals.payment_updated, tenant=tenant, payment=payment))
+    save(state.session, state.models.Payment, payment)
+    if changed:
+        _tell_updated(event, getattr(payment, state.models.payment_tenant), payment.key)
 
 
-def _is_by_key(payment: StripePaymentMixin) -> bool:
+def _tell_updated(event: WebhookEvent, tenant_key: Any, payment_key: Any) -> None:
+    state = get_state()
+    if not signals.payment_updated.has_receivers_for(state.app):
+        return
+    tenant = state.session.get(state.models.Tenant, tenant_key)
+    payment = state.session.get(state.models.Payment, payment_key, populate_existing=True)
+    event.facts.append(partial(state.tell, signals.payment_updated, tenant=tenant, payment=payment))
+
+
+def _is_by_key(payment: LockedPayment) -> bool:
     state = get_state()
     connection = state.session.get_one(state.models.Connection, payment.connection_id)
     return connection.account_type is AccountType.RAW_KEYS
@@ -55,7 +66,14 @@ def _is_by_key(payment: StripePaymentMixin) -> bool:
 
 def mark_session(event: WebhookEvent) -> None:
     """Bring the payment to what its Checkout Session says."""
-    _on_payment(event, apply_session)
+    if event.scope.startswith(TENANTS_OWN):
+        _on_payment(event, apply_session)
+        return
+    key = mark_paid(get_state(), event.tenant_id, event.account_id, event.mode, event.object)
+    if key is None:
+        _on_payment(event, apply_session)
+    else:
+        _tell_updated(event, event.tenant_id, key)
 
 
 def mark_failed(event: WebhookEvent) -> None:

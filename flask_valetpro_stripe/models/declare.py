@@ -10,6 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, relationship
 
 from ..errors import ConfigurationError
 from . import tables
+from .locked import LockedPayment
 from .mixins import StripePaymentMixin, StripeTenantMixin
 
 
@@ -85,6 +86,8 @@ def _forget_connection(tenant: Any, *_: Any) -> None:
 
 def key_of(row: Any) -> Any:
     """Return the primary key of a host's tenant or payment, whatever its name and type."""
+    if isinstance(row, LockedPayment):
+        return row.key
     return sa.inspect(row).mapper.primary_key_from_instance(row)[0]
 
 

@@ -19,7 +19,8 @@ from .refunded import FREED, came_back, given_back
 log = logging.getLogger(__name__)
 
 _S = PaymentStatus
-_OPEN: Final = frozenset({_S.PENDING, _S.PROCESSING, _S.FAILED, _S.CANCELED})
+#: What may still be paid.
+MAY_BE_PAID: Final = frozenset({_S.PENDING, _S.PROCESSING, _S.FAILED, _S.CANCELED})
 #: For each word, the words that it may follow. Money wins over everything that is not money; a failed attempt is not
 #: the end, since the guest may try another card; and nothing makes a paid payment unpaid.
 _MAY_FOLLOW: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
@@ -27,7 +28,7 @@ _MAY_FOLLOW: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
     _S.PROCESSING: frozenset({_S.PENDING, _S.FAILED}),
     _S.FAILED: frozenset({_S.PENDING, _S.PROCESSING}),
     _S.CANCELED: frozenset({_S.PENDING, _S.FAILED}),
-    _S.COMPLETED: _OPEN,
+    _S.COMPLETED: MAY_BE_PAID,
     # These follow from how much was given back, and from nothing else.
     _S.PARTIALLY_REFUNDED: frozenset(),
     _S.REFUNDED: frozenset(),
@@ -35,7 +36,9 @@ _MAY_FOLLOW: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
 }
 #: The words of a paid payment that refunds, and their failures, lead to and fro.
 _BY_REFUNDS: Final = frozenset({_S.COMPLETED, _S.PARTIALLY_REFUNDED, _S.REFUNDED})
-_PAID: Final = frozenset(_S) - _OPEN
+#: The ``payment_status`` of a paid Checkout Session (Stripe docs, "Fulfill orders").
+PAID_SESSION: Final = frozenset({"paid", "no_payment_required"})
+_PAID: Final = frozenset(_S) - MAY_BE_PAID
 #: How far a refund is. It never goes back, and what succeeded may fail 30 days later (Stripe docs, "Refunds").
 _REFUND_RANK: Final = {"requires_action": 0, "pending": 1, "succeeded": 2, "failed": 3, "canceled": 3}
 
@@ -64,14 +67,14 @@ def apply_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bo
     _agree(payment, session.get("amount_total"), session.get("currency"))
     _agree_on_intent(payment, intent)
     changed = False
-    if session.get("payment_status") in {"paid", "no_payment_required"}:
+    if session.get("payment_status") in PAID_SESSION:
         changed = apply_paid(payment)
     elif session.get("status") == "complete":
         changed = _apply_processing(payment)
     changed |= _note(payment, "stripe_checkout_session_id", session.get("id"))
     changed |= _note(payment, "stripe_payment_intent_id", intent)
     if changed:
-        payment.stripe_object = _snapshot(session)
+        payment.stripe_object = snapshot(session)
     return changed
 
 
@@ -111,7 +114,7 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     else:
         changed |= _note(payment, "stripe_charge_id", charge)
     if changed:
-        payment.stripe_object = _snapshot(intent)
+        payment.stripe_object = snapshot(intent)
     return changed
 
 
@@ -263,6 +266,6 @@ def _id_of(value: Any) -> Any:
     return value.get("id") if isinstance(value, Mapping) else value
 
 
-def _snapshot(object_: Mapping[str, Any]) -> dict[str, Any]:
+def snapshot(object_: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is kept of a Stripe object: all but what would let a browser act on it."""
     return {name: value for name, value in object_.items() if name != "client_secret"}

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ..enums import CollectedVia, Mode
 from ..errors import ValetProStripeError
 from ..models import Connection, Models, StripePaymentMixin, key_of
+from ..models.locked import LockedPayment, columns_of
 from ..state import State
 
 PaymentT = TypeVar("PaymentT", bound=StripePaymentMixin)
@@ -70,8 +71,8 @@ def lock_own(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
 
 def find_for_object(
     state: State, tenant_id: Any, account_id: str | None, mode: Mode, object_: Mapping[str, Any]
-) -> StripePaymentMixin | None:
-    """Return the payment that a Stripe object is about, locked, or None.
+) -> LockedPayment | None:
+    """Return the payment that a Stripe object is about, locked, or None. What is set of it, ``save`` writes.
 
     Only payments of that tenant, account and mode are looked at: whatever an object's metadata says, it can never reach
     another tenant's. A ``tenant_id`` of None means the platform's own account, whose payments are those collected by
@@ -83,39 +84,51 @@ def find_for_object(
     if not same:
         return None
     finding = _finding(state.models, tuple(same), is_platforms=tenant_id is None, has_account=account_id is not None)
-    found: StripePaymentMixin | None = state.session.scalar(
-        finding, {"tenant": tenant_id, "mode": mode, "account": account_id, **same}
-    )
-    return found
+    values = given(tenant_id, account_id, mode, same)
+    connection = state.session.connection({"mapper": sa.inspect(state.models.Payment)})
+    found = connection.execute(finding, values).first()
+    return None if found is None else LockedPayment(found._asdict())
+
+
+def given(tenant_id: Any, account_id: str | None, mode: Mode, same: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of :func:`about`. A column's own name is SQLAlchemy's, where the column is also set."""
+    ids = {f"same_{name}": value for name, value in same.items()}
+    return {"tenant": tenant_id, "mode_": mode, "account": account_id, **ids}
 
 
 @lru_cache(maxsize=256)
 def _finding(models: Models, names: tuple[str, ...], *, is_platforms: bool, has_account: bool) -> Any:
     """Return the statement, which is built once: each delivery runs it, and building costs as much as running."""
-    model: Any = models.Payment
-    tenant = getattr(model, models.payment_tenant)
-    account = model.stripe_account_id
     return (
-        sa.select(model)
-        .where(
-            model.collected_via == CollectedVia.PLATFORM if is_platforms else tenant == sa.bindparam("tenant"),
-            model.mode == sa.bindparam("mode"),
-            account == sa.bindparam("account") if has_account else account.is_(None),
-            sa.or_(*(_same(models, name) for name in names)),
-        )
-        # Of the payment alone: what the host loads with it comes by outer joins, which cannot be locked.
-        .with_for_update(of=model)
-        .execution_options(populate_existing=True)
+        sa.select(*columns_of(models.Payment, models.payment_tenant))
+        .select_from(sa.inspect(models.Payment).selectable)
+        .where(*about(models, names, is_platforms=is_platforms, has_account=has_account))
+        .with_for_update()
     )
 
 
+def about(
+    models: Models, names: tuple[str, ...], *, is_platforms: bool, has_account: bool
+) -> list[sa.ColumnElement[bool]]:
+    """Return which payments may be meant: their parameters come from :func:`given`."""
+    column: Any = sa.inspect(models.Payment).columns
+    tenant, account = column[models.payment_tenant], column.stripe_account_id
+    return [
+        column.collected_via == CollectedVia.PLATFORM if is_platforms else tenant == sa.bindparam("tenant"),
+        column.mode == sa.bindparam("mode_"),
+        account == sa.bindparam("account") if has_account else account.is_(None),
+        sa.or_(*(_same(models, name) for name in names)),
+    ]
+
+
 def _same(models: Models, name: str) -> sa.ColumnElement[bool]:
+    mapper = sa.inspect(models.Payment)
     if name != OPERATION_METADATA:
-        same: sa.ColumnElement[bool] = getattr(models.Payment, name) == sa.bindparam(name)
+        same: sa.ColumnElement[bool] = mapper.columns[name] == sa.bindparam(f"same_{name}")
         return same
-    operation = models.Operation
-    of_operation = sa.select(operation.payment_id).where(operation.id == sa.bindparam(name))
-    key: sa.ColumnElement[Any] = sa.inspect(models.Payment).primary_key[0]
+    operation = sa.inspect(models.Operation).columns
+    of_operation = sa.select(operation.payment_id).where(operation.id == sa.bindparam(f"same_{name}"))
+    key: sa.ColumnElement[Any] = mapper.primary_key[0]
     return key == of_operation.scalar_subquery()
 
 

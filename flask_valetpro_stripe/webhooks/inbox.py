@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, scoped_session
 
 from .. import audit, signals
 from ..connections import living_connections
@@ -26,6 +27,8 @@ from .verify import TENANTS_OWN, Endpoint, account_of
 log = logging.getLogger(__name__)
 #: How the types of events begin whose handlers change connections.
 _ABOUT_ACCOUNTS: Final = ("account.", "v2.core.account")
+#: Where a session keeps how often it was rolled back.
+_ROLLBACKS: Final = "valetpro_stripe_rollbacks"
 #: Asks Stripe for the object that an event of one type is about.
 Fetcher = Callable[[State, Connection], Any]
 Fetchers = Mapping[str, Fetcher]
@@ -313,18 +316,23 @@ def _run_inline(state: State, row: WebhookEvent, values: Mapping[str, Any]) -> N
         raise HandlerFailedError(values["event_id"]) from error
 
 
+def watch_rollbacks(sessions: scoped_session[Any]) -> None:
+    """Let each of a host's sessions count how often it was rolled back."""
+    sa.event.listen(sessions, "after_rollback", _count_rollback)
+
+
+def _count_rollback(session: Session) -> None:
+    session.info[_ROLLBACKS] = session.info.get(_ROLLBACKS, 0) + 1
+
+
 def _run_handlers(state: State, row: WebhookEvent) -> None:
-    session, rolled_back = state.session, list[Any]()
-    note = rolled_back.append
-    sa.event.listen(session, "after_rollback", note)
-    try:
-        for handler in state.registry.handlers_of(row.type):
-            handler(row)
-        session.flush()
-    finally:
-        sa.event.remove(session, "after_rollback", note)
+    session = state.session
+    before = session.info.get(_ROLLBACKS)
+    for handler in state.registry.handlers_of(row.type):
+        handler(row)
+    session.flush()
     # Who closes the session or removes it has rolled back as well.
-    if rolled_back or row not in state.session:
+    if session.info.get(_ROLLBACKS) != before or row not in state.session:
         raise RuntimeError("A handler rolled the session back, and the event too. Use db.session.begin_nested().")
 
 

@@ -12,8 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import make_transient_to_detached
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm import Mapper, make_transient_to_detached
 from werkzeug.local import LocalProxy
 
 from ..enums import AccountType, EventStatus
@@ -61,7 +60,7 @@ def insert_routed(state: State, values: Mapping[str, Any]) -> Taken | None:
 def store_routed(state: State, values: Mapping[str, Any]) -> Taken | None:
     """Insert an event as :func:`insert_routed` does, where nothing else belongs to its transaction. Commits."""
     session = state.session
-    bind = session.get_bind(sa.inspect(state.models.WebhookEvent))
+    bind = session.get_bind(_mapper(state.models.WebhookEvent))
     if session.in_transaction() or session.dispatch.after_begin or not isinstance(bind, sa.Engine):
         # The host has begun something, begins each transaction with something of its own, or shares one connection.
         taken = insert_routed(state, values)
@@ -114,9 +113,10 @@ def _through_platform(connections: sa.FromClause) -> list[sa.ColumnElement[bool]
 
 def adopt(state: State, row_id: int, values: Mapping[str, Any], event: Mapping[str, Any]) -> WebhookEvent:
     """Return the row that was just inserted with these values, as an object of the session, without reading it."""
-    row = state.models.WebhookEvent(id=row_id, **_AS_INSERTED, **values)
+    # Not by its constructor, which sets one attribute after the other as something new.
+    row: WebhookEvent = _mapper(state.models.WebhookEvent).class_manager.new_instance()
     # It was parsed to be checked.
-    row.payload = dict(event)
+    row.__dict__.update(_AS_INSERTED, id=row_id, payload=dict(event), **values)
     make_transient_to_detached(row)
     state.session.add(row)
     return row
@@ -133,8 +133,7 @@ def set_processed(state: State, row: WebhookEvent) -> None:
     done = {"status": EventStatus.processed, "processed_at": utcnow(), "due_at": None}
     events = _table(state.models.WebhookEvent)
     _connection(state).execute(_update_processed(events), {**done, "row_id": sa.inspect(row).identity[0]})
-    for name, value in done.items():
-        set_committed_value(row, name, value)
+    row.__dict__.update(done)
 
 
 @lru_cache(maxsize=64)
@@ -157,8 +156,12 @@ def _select_processed(events: sa.Table) -> Any:
 
 def _connection(state: State) -> sa.Connection:
     """Return the session's connection to the database of the inbox. What is pending is not flushed."""
-    return state.session.connection({"mapper": sa.inspect(state.models.WebhookEvent)})
+    return state.session.connection({"mapper": _mapper(state.models.WebhookEvent)})
 
 
-def _table(model: type[Any]) -> sa.Table:
+def _mapper(model: Any) -> Mapper[Any]:
+    return cast(Mapper[Any], model.__mapper__)
+
+
+def _table(model: Any) -> sa.Table:
     return cast(sa.Table, model.__table__)

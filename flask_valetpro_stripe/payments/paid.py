@@ -1,0 +1,67 @@
+"""The most usual news, that a payment's Checkout Session was paid, applied by one guarded statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..enums import Mode, PaymentStatus
+from ..models import Models
+from ..models.locked import is_watched
+from ..state import State
+from .apply import MAY_BE_PAID, PAID_SESSION, snapshot
+from .find import about, given, is_text
+
+_SET: Final = ("status", "paid_at", "stripe_checkout_session_id", "stripe_payment_intent_id", "stripe_object")
+
+
+def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, session: Mapping[str, Any]) -> Any:
+    """Return the key of the payment that a session turned COMPLETED; None if nothing was changed.
+
+    It does what :func:`.apply.apply_session` does with a paid session of a payment that is not paid yet, which is the
+    usual way of things. Whatever else a session may say, or be about, is left to that. The caller commits.
+    """
+    intent, amount = session.get("payment_intent"), session.get("amount_total")
+    same = {"stripe_payment_link_id": session.get("payment_link"), "stripe_checkout_session_id": session.get("id")}
+    is_usual = session.get("payment_status") in PAID_SESSION and type(amount) is int and is_text(intent)
+    if not is_usual or not all(map(is_text, same.values())) or tenant_id is None or account_id is None:
+        return None
+    model = state.models.Payment
+    if is_watched(state.session, model, None, _SET):
+        return None
+    values = {
+        **given(tenant_id, account_id, mode, same),
+        "amount_": amount,
+        "currency_": session.get("currency"),
+        "status": PaymentStatus.COMPLETED,
+        "now": datetime.now(UTC),
+        "stripe_checkout_session_id": session["id"],
+        "stripe_payment_intent_id": intent,
+        "stripe_object": snapshot(session),
+    }
+    connection = state.session.connection({"mapper": sa.inspect(model)})
+    return connection.execute(_marking(state.models, tuple(same)), values).scalar()
+
+
+@lru_cache(maxsize=256)
+def _marking(models: Models, names: tuple[str, ...]) -> Any:
+    """Return the statement, which is built once."""
+    mapper = sa.inspect(models.Payment)
+    column: Any = mapper.columns
+    set_ = {column[name]: sa.bindparam(name, type_=column[name].type) for name in _SET if name != "paid_at"}
+    now = sa.bindparam("now", type_=column.paid_at.type)
+    return (
+        sa.update(mapper.local_table)
+        .where(
+            *about(models, names, is_platforms=False, has_account=True),
+            column.amount == sa.bindparam("amount_"),
+            column.currency == sa.bindparam("currency_"),
+            sa.or_(*(column.status == status for status in MAY_BE_PAID)),
+        )
+        .values({**set_, column.paid_at: sa.func.coalesce(column.paid_at, now)})
+        .returning(mapper.primary_key[0])
+    )
