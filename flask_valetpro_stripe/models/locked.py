@@ -59,7 +59,7 @@ def save(session: Session, model: Any, payment: LockedPayment) -> None:
     """Write what was set, in the transaction that the row is locked in. The caller commits."""
     if not payment.changed:
         return
-    if is_watched(session, model, payment.key, tuple(payment.changed)):
+    if is_watched(session, model, tuple(payment.changed)):
         whole = session.get_one(model, payment.key, populate_existing=True)
         for name, value in payment.changed.items():
             setattr(whole, name, value)
@@ -67,13 +67,18 @@ def save(session: Session, model: Any, payment: LockedPayment) -> None:
         return
     connection = session.connection({"mapper": sa.inspect(model)})
     connection.execute(_update(model, tuple(payment.changed)), {_KEY: payment.key, **payment.changed})
+    forget(session, model, payment.key)
 
 
-def is_watched(session: Session, model: Any, key: Any, names: tuple[str, ...]) -> bool:
-    """Tell whether somebody would miss it if these attributes changed without the host's object.
+def forget(session: Session, model: Any, key: Any) -> None:
+    """Let the session read the payment again, if it has it: its row was written without the object."""
+    known = session.identity_map.get(sa.inspect(model).identity_key_from_primary_key((key,)))
+    if known is not None:
+        session.expire(known)
 
-    The host may listen to changes, or the session may have the object already.
-    """
+
+def is_watched(session: Session, model: Any, names: tuple[str, ...]) -> bool:
+    """Tell whether the host has something that acts when its object changes, and would miss it otherwise."""
     mapper, flush = sa.inspect(model), session.dispatch
     return bool(
         mapper.dispatch.before_update
@@ -82,7 +87,6 @@ def is_watched(session: Session, model: Any, key: Any, names: tuple[str, ...]) -
         or flush.after_flush
         or flush.after_flush_postexec
         or _is_more_than_a_row(model, names)
-        or (key is not None and mapper.identity_key_from_primary_key((key,)) in session.identity_map)
     )
 
 

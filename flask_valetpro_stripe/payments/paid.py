@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ..enums import Mode, PaymentStatus
 from ..models import Models
-from ..models.locked import is_watched
+from ..models.locked import forget, is_watched
 from ..state import State
 from .apply import MAY_BE_PAID, PAID_SESSION, snapshot
 from .find import about, given, is_text
@@ -31,7 +31,7 @@ def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, 
     if not is_usual or not all(map(is_text, same.values())) or tenant_id is None or account_id is None:
         return None
     model = state.models.Payment
-    if is_watched(state.session, model, None, _SET):
+    if is_watched(state.session, model, _SET):
         return None
     values = {
         **given(tenant_id, account_id, mode, same),
@@ -44,7 +44,9 @@ def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, 
         "stripe_object": snapshot(session),
     }
     connection = state.session.connection({"mapper": sa.inspect(model)})
-    return connection.execute(_marking(state.models, tuple(same)), values).scalar()
+    key = connection.execute(_marking(state.models, tuple(same)), values).scalar()
+    forget(state.session, model, key)
+    return key
 
 
 @lru_cache(maxsize=256)
