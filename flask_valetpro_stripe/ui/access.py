@@ -19,7 +19,7 @@ from ..state import State, get_state
 
 log = logging.getLogger(__name__)
 #: Who stands in a history beside a tenant's users.
-_OUR_ACTORS: Final = frozenset({"operator", "stripe"})
+_OUR_ACTORS: Final = frozenset({"operator", "reconcile", "stripe"})
 _LONGEST_ID: Final = 255
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 #: More than any form of ours sends. Werkzeug reads a form of any size, unless it is told a limit.

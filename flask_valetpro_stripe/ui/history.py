@@ -30,6 +30,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "disconnected": "Disconnected the account",
     "disconnected_endpoint_left": "Disconnected the account; remove its webhook endpoint in Stripe's dashboard",
     "endpoint_made": "Made the webhook endpoint",
+    "endpoint_mended": "Mended the webhook endpoint",
+    "event_replayed": "Had an event handled again",
     "given_up": "Gave up a connection that was never finished",
     "key_brought_back": "Brought an earlier API key back",
     "key_checked": "Entered keys, to be checked",
@@ -46,7 +48,11 @@ _WORDS: Final[Mapping[str, str]] = {
     "secret_destroyed": "Destroyed an archived secret",
     "webhook_secret_saved": "Saved a webhook secret",
 }
-_ACTORS: Final[Mapping[str, str]] = {"operator": "The operator", "stripe": "Stripe"}
+_ACTORS: Final[Mapping[str, str]] = {
+    "operator": "The operator",
+    "reconcile": "The regular comparison with Stripe",
+    "stripe": "Stripe",
+}
 
 
 @dataclass(frozen=True)
@@ -115,12 +121,17 @@ def _line(entry: AuditEntry, reader: str, about: Connection | None, masks: Mappi
         sequence=entry.sequence,
         who="You" if entry.actor == reader else _ACTORS.get(entry.actor, f"User {entry.actor}"),
         at=entry.at,
-        what=_WORDS.get(entry.action, entry.action.replace("_", " ")),
+        what=_what(entry),
         mode=mode or (about.mode if about else None),
         account_id=account_id or (about.account_id if about else None),
         fingerprint=fingerprint,
         masked=masks.get(fingerprint or ""),
     )
+
+
+def _what(entry: AuditEntry) -> str:
+    words, event_id = _WORDS.get(entry.action, entry.action.replace("_", " ")), _text(entry.detail.get("event_id"))
+    return f"{words}: {event_id}" if event_id else words
 
 
 def _text(value: Any) -> str | None:

@@ -760,7 +760,7 @@ def test_an_account_that_serves_another_by_now_does_not_lock_its_tenant_out(
 
 
 @pytest.mark.parametrize(
-    "name, shown", [("operator", "user operator"), ("stripe", "user stripe"), ("7" * 300, "7" * 255)]
+    "name, shown", [*((name, f"user {name}") for name in ("operator", "reconcile", "stripe")), ("7" * 300, "7" * 255)]
 )
 def test_no_users_id_reads_as_one_of_our_own_actors(plaza: Admin, name: str, shown: str) -> None:
     class Named(UserMixin):

@@ -940,20 +940,21 @@ def test_the_history_says_who_did_what_when_to_which_account_and_key(plaza: Admi
 
 
 @pytest.mark.parametrize(
-    ("action", "words"),
+    ("actor", "action", "words"),
     [
-        ("moved", "Moved the connection to the app's present address"),
-        ("given_up", "Gave up a connection that was never finished"),
+        ("operator", "moved", "The operator Moved the connection to the app's present address"),
+        ("operator", "given_up", "The operator Gave up a connection that was never finished"),
+        ("reconcile", "endpoint_mended", "The regular comparison with Stripe Mended the webhook endpoint"),
     ],
 )
 def test_the_history_says_what_was_done_to_a_connection_however_it_was_made(
-    plaza: Admin, seaside: Admin, action: str, words: str
+    plaza: Admin, seaside: Admin, actor: str, action: str, words: str
 ) -> None:
     with as_tenant(plaza.host, plaza.tenant):
-        audit.record(plaza.host.state, tenant_id=plaza.tenant.id, actor="operator", action=action)
+        audit.record(plaza.host.state, tenant_id=plaza.tenant.id, actor=actor, action=action)
         plaza.host.db.session.commit()
 
-    assert f"The operator {words}" in lines_of(history(plaza))[0]
+    assert words in lines_of(history(plaza))[0]
     assert words not in history(seaside)
 
 
