@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from ..enums import AccountType, EventStatus, Mode, OnboardingStatus, OperationState
 from .types import BigKey, UTCDateTime, utcnow, words
+
+#: Which events somebody should look at. Databases use the index of these only for a condition in its very words.
+NEEDS_ATTENTION: Final = "status IN ('failed', 'dead')"
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,15 @@ class WebhookEvent(_Hosted):
                 postgresql_where=sa.text("due_at IS NOT NULL"),
                 sqlite_where=sa.text("due_at IS NOT NULL"),
             ),
+            # Few of very many, and asked for by everybody who has the page open.
+            sa.Index(
+                "ix_stripe_webhook_event_attention",
+                "tenant_id",
+                "mode",
+                "received_at",
+                postgresql_where=sa.text(NEEDS_ATTENTION),
+                sqlite_where=sa.text(NEEDS_ATTENTION),
+            ),
             sa.Index("ix_stripe_webhook_event_received", "received_at"),
         )
 
@@ -212,6 +224,11 @@ class WebhookEvent(_Hosted):
     def tenant_id(cls) -> Mapped[Any]:
         """Return the column that points to the tenant; None for an event of the platform's own account."""
         return _pointing_to(cls.host_keys.tenant, nullable=True)
+
+    @classmethod
+    def needs_attention(cls) -> sa.ColumnElement[bool]:
+        """Return the condition under which an event waits for another try, or for a person."""
+        return sa.literal_column(NEEDS_ATTENTION)
 
     #: What Stripe answered when the event's object was fetched again; None where the event itself is enough.
     fetched = cast(Any, None)
