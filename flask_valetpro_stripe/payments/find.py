@@ -78,9 +78,7 @@ def find_for_object(
     another tenant's. A ``tenant_id`` of None means the platform's own account, whose payments are those collected by
     the platform.
     """
-    find = _SAME.get(str(object_.get("object")))
-    # Only what is an id: one that is missing must not match all that miss one.
-    same = {name: value for name, value in find(object_).items() if is_text(value)} if find else {}
+    same = same_as(object_)
     if not same:
         return None
     finding = _finding(state.models, tuple(same), is_platforms=tenant_id is None, has_account=account_id is not None)
@@ -130,6 +128,13 @@ def _same(models: Models, name: str) -> sa.ColumnElement[bool]:
     of_operation = sa.select(operation.payment_id).where(operation.id == sa.bindparam(f"same_{name}"))
     key: sa.ColumnElement[Any] = mapper.primary_key[0]
     return key == of_operation.scalar_subquery()
+
+
+def same_as(object_: Mapping[str, Any]) -> dict[str, str]:
+    """Return by what a payment is known that a Stripe object is about: by any of these columns, or by our operation."""
+    find = _SAME.get(str(object_.get("object")))
+    # Only what is an id: one that is missing must not match all that miss one.
+    return {name: value for name, value in find(object_).items() if is_text(value)} if find else {}
 
 
 def is_text(value: Any) -> bool:

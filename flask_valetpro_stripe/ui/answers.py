@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Final
+from typing import Any, Final
 
 from flask import Response, make_response, redirect, render_template, request, session, url_for
 from flask_wtf.csrf import generate_csrf
@@ -50,6 +50,10 @@ _DONE: Final[Mapping[str, Done]] = {
     "keys_destroyed": Done("The archived keys are destroyed. Nobody can bring them back."),
     "not_begun": Done("There was nothing to come back from at Stripe. Nothing was changed.", is_good=False),
     "revoked": Done("Stripe no longer lets us act for this account.", is_good=False),
+    "replay_processed": Done("The event is handled now."),
+    "replay_failed": Done("The event failed again.", is_good=False),
+    "replay_parked": Done("The event is still kept without action.", is_good=False),
+    "replay_processing": Done("The event is being handled. Load the page again in a minute.", is_good=False),
 }
 
 
@@ -68,11 +72,11 @@ def show_page(*, error: ValetProStripeError | None = None, code: int = 200, keys
         ways={card.mode: ways_of(state, tenant, card.mode, card.connection) for card in cards},
         error=error,
         keys_of=keys_of,
-        done=_take_done(),
+        done=take_done(),
     )
 
 
-def _take_done() -> Done | None:
+def take_done() -> Done | None:
     """Return what was just done, once: a reload of the address, or somebody else's link to it, says nothing."""
     word = request.args.get("done")
     if word is None or session.get(_JUST_DONE) != word:
@@ -111,10 +115,10 @@ def render(template: str, *, code: int = 200, **shown: object) -> Response:
     return make_response(html, code)
 
 
-def go_back(done: str) -> BaseResponse:
-    """Send the browser back to the page, which says what was done."""
+def go_back(done: str, view: str = "settings", **where: Any) -> BaseResponse:
+    """Send the browser back to the page, or to another one of ours, which says what was done."""
     session[_JUST_DONE] = done
-    return go_to(url_for("valetpro_stripe.settings", done=done))
+    return go_to(url_for(f"valetpro_stripe.{view}", done=done, **where))
 
 
 def go_to(address: str) -> BaseResponse:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ..connections import missing_for
 from ..credentials import falls_back, find_connection
-from ..enums import AccountType, EventStatus, Mode, OnboardingStatus, PaymentStatus
+from ..enums import AccountType, Mode, OnboardingStatus, PaymentStatus
 from ..models import Connection, WebhookEvent, key_of
 from ..onboarding.presets import PRESETS
 from ..state import State
@@ -80,7 +80,7 @@ def _operator_must_set(state: State, mode: Mode) -> tuple[str, ...]:
 def _last_event(state: State, tenant: Any, mode: Mode, connection: Connection | None) -> WebhookEvent | None:
     """Return the newest event that is the shown connection's, or that failed, whosever it was in this mode."""
     model = state.models.WebhookEvent
-    shown = model.status == EventStatus.failed
+    shown = model.needs_attention()
     if connection is not None:
         # An event that is routed to an earlier connection to the same account tells as much about this one.
         since = sa.and_(model.account_id == connection.account_id, model.received_at >= connection.created_at)

@@ -75,26 +75,27 @@ class Stage:
             self.host.db.session.commit()
         return connection
 
-    def receive(
-        self, event_type: str, status: EventStatus = EventStatus.processed, *, error: str | None = None
-    ) -> None:
-        """Put an event in the tenant's inbox, received a minute ago, of its test account if it has one."""
+    def receive(self, event_type: str, status: EventStatus = EventStatus.processed, **columns: Any) -> int:
+        """Put an event in the tenant's inbox, received a minute ago, of its test account if it has one.
+
+        Returns its row's key.
+        """
         with self.host.context():
             connection = find_connection(self.host.state, self.tenant, Mode.test)
-            self.host.db.session.add(
-                self.host.state.models.WebhookEvent(
-                    scope="platform:test:connect",
-                    event_id=f"evt_{event_type}",
-                    type=event_type,
-                    mode=Mode.test,
-                    status=status,
-                    error=error,
-                    tenant_id=self.tenant.id,
-                    connection_id=connection.id if connection else None,
-                    received_at=utcnow() - timedelta(minutes=1),
-                )
-            )
+            known = {
+                "scope": "platform:test:connect",
+                "event_id": f"evt_{event_type}",
+                "mode": Mode.test,
+                "account_id": connection.account_id if connection else None,
+                "connection_id": connection.id if connection else None,
+                "received_at": utcnow() - timedelta(minutes=1),
+            }
+            model = self.host.state.models.WebhookEvent
+            row = model(type=event_type, status=status, tenant_id=self.tenant.id, **{**known, **columns})
+            self.host.db.session.add(row)
             self.host.db.session.commit()
+            key: int = row.id
+            return key
 
 
 @contextmanager

@@ -212,6 +212,7 @@ FORMS = {
     "mode": ["mode", "for_tenant"],
     "connect": ["mode", "for_tenant"],
     "disconnect": ["mode", "for_tenant"],
+    "events/1/replay": ["mode", "show", "before", "for_tenant"],
 }
 
 
@@ -226,7 +227,8 @@ def test_nothing_that_is_typed_anywhere_is_ever_shown_again(
             good = {"mode": "test", "secret_key": account.test_secret_key} if path == "keys" else {"mode": "test"}
             for headers in ({}, HTMX):
                 answers.append(plaza.browser.post(f"{PAGE}/{path}", data=good | {name: canary}, headers=headers))
-    for path in ("", "history?before=", "onboard/return?mode=", "onboard/refresh?mode=", "?done="):
+    looked_at = ("", "history?before=", "events?before=", "events?mode=", "events?show=", "events?event=", "?done=")
+    for path in (*looked_at, "onboard/return?mode=", "onboard/refresh?mode="):
         answers.append(plaza.browser.get(f"{PAGE}/{path}{canary}"))
 
     for answer in answers:
@@ -802,14 +804,28 @@ def test_the_last_event_is_one_of_the_account_that_the_card_shows(
     assert "No event received yet" in card(seaside.page())
 
 
-def test_a_failed_event_is_shown_whatever_account_it_is_about(plaza: Admin, seaside: Admin) -> None:
+@pytest.mark.parametrize("status", [EventStatus.failed, EventStatus.dead])
+def test_a_failed_event_is_shown_whatever_account_it_is_about(
+    plaza: Admin, seaside: Admin, status: EventStatus
+) -> None:
     for admin in (plaza, seaside):
         connected_by_keys(admin)
-    receive(plaza, "charge.failed", status=EventStatus.failed, error="KeyError: 'ticket'")
+    receive(plaza, "charge.failed", status=status, error="KeyError: 'ticket'")
+    attention = 'href="/settings/payments/events?mode=test&amp;show=attention"'
 
     assert "Last event failed" in card(plaza.page())
+    assert attention in plaza.browser.get(f"{PAGE}/").text
+    assert attention in plaza.browser.get(f"{PAGE}/status").text
+    assert ("is not tried again by itself" in card(plaza.page())) is (status is EventStatus.dead)
     assert "Last event failed" not in card(plaza.page(), "live")
     assert "Last event failed" not in card(seaside.page())
+    assert attention not in seaside.browser.get(f"{PAGE}/").text
+
+
+def test_each_card_leads_to_all_events_of_its_mode_and_the_way_back_is_there(plaza: Admin) -> None:
+    for mode in ("test", "live"):
+        assert f'href="/settings/payments/events?mode={mode}"' in plaza.browser.get(f"{PAGE}/").text
+    assert 'href="/settings/payments/"' in plaza.browser.get(f"{PAGE}/events").text
 
 
 def test_an_event_of_the_same_account_by_an_earlier_connection_counts_from_the_new_one_on(

@@ -168,7 +168,7 @@ class Run:
         self.pay(admin)
         with self.host.app.app_context(), tenant_context(self.host.tenant(admin.tenant.id)):
             payments.refund(self.host.db.session.get_one(self.host.Payment, first))
-        for page in ("", "status", "history"):
+        for page in ("", "status", "history", "events"):
             assert admin.browser.get(f"{PAGE}/{page}").status_code == 200
         for command in ("doctor --online", "tenants", "audit-verify", "rotate-kek"):
             answer = self.host.app.test_cli_runner().invoke(args=["stripe", *command.split()])
