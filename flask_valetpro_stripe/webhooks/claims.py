@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from .. import signals
 from ..enums import EventStatus
 from ..models.types import utcnow
 from ..state import State
 
-#: How long an event is one process's alone. Work that takes longer is done again by somebody else, and undone here.
-LEASE: Final = timedelta(minutes=5)
+#: How long an event is one process's alone. Unless the row is held meanwhile, work that takes longer is done again by
+#: somebody else, and undone here.
+LEASE: Final = timedelta(seconds=60)
+#: The same while Stripe may be asked, which takes up to two minutes: three tries (gateway.TIMEOUT), and their pauses.
+LONG_LEASE: Final = timedelta(minutes=5)
 #: Tries after which an event is dead. In inline mode Stripe itself gives up after about as many (Stripe docs, "Receive
 #: Stripe events", retries).
 MOST_ATTEMPTS: Final = 16
@@ -118,6 +123,24 @@ def hold(state: State, claimed: Claim) -> bool:
         return _set(state, claimed, status=EventStatus.processing)
     locked = sa.select(model.id).where(*_is_ours(state, claimed)).with_for_update()
     return state.session.scalar(locked) is not None
+
+
+@contextmanager
+def kept(state: State, claimed: Claim) -> Iterator[None]:
+    """Keep an event for longer once something in the block commits: its row is let go then, and Stripe is asked next.
+
+    So do fetchers, and the calls in ``payments`` that a handler may make.
+    """
+    session = state.session
+
+    def extend(_: Session) -> None:
+        _set(state, claimed, due_at=utcnow() + LONG_LEASE)
+
+    sa.event.listen(session, "before_commit", extend)
+    try:
+        yield
+    finally:
+        sa.event.remove(session, "before_commit", extend)
 
 
 def finish(state: State, claimed: Claim, status: EventStatus, error: str | None) -> bool:

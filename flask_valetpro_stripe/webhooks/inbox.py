@@ -78,7 +78,7 @@ def _receive_quickly(state: State, endpoint: Endpoint, event: Mapping[str, Any],
     if not quick.is_ordinary(endpoint, event) or event["type"].startswith(_ABOUT_ACCOUNTS):
         return False
     # Should a handler commit by itself, no worker takes it while we are at it.
-    values = {**_values(endpoint, event, body, Route()), "due_at": utcnow() + claims.LEASE}
+    values = {**_values(endpoint, event, body, Route()), "due_at": utcnow() + claims.LONG_LEASE}
     taken = quick.insert_routed(state, values)
     if taken is None:
         return _was_here(state, values)
@@ -137,7 +137,8 @@ def work(state: State, claimed: Claim, fetchers: Fetchers) -> EventStatus | None
 def _work(state: State, claimed: Claim, row: WebhookEvent, fetchers: Fetchers) -> EventStatus | None:
     found = route_again(state, row)
     started_at = utcnow()
-    fetched = _fetch(state, found, row.type, fetchers)
+    with claims.kept(state, claimed):
+        fetched = _fetch(state, found, row.type, fetchers)
     # Read again after the network: the transaction before it is over.
     state.session.commit()
     _lock_tenants_first(state, found, row.scope, row.account_id, row.type)
@@ -150,7 +151,8 @@ def _work(state: State, claimed: Claim, row: WebhookEvent, fetchers: Fetchers) -
     with _present(state, found):
         row.error = found.parked
         if found.parked is None:
-            _run_handlers(state, row)
+            with claims.kept(state, claimed):
+                _run_handlers(state, row)
         if not claims.finish(state, claimed, status, row.error):
             state.session.rollback()
             return None
@@ -258,7 +260,7 @@ def _take_in(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
     """
     model = state.models.WebhookEvent
     # Should a handler commit by itself, no worker takes it while we are at it.
-    ours = values if values["due_at"] is None else {**values, "due_at": utcnow() + claims.LEASE}
+    ours = values if values["due_at"] is None else {**values, "due_at": utcnow() + claims.LONG_LEASE}
     insert = _insert(state, ours).on_conflict_do_nothing(index_elements=["scope", "event_id"]).returning(model)
     row: WebhookEvent | None = state.session.scalar(insert)
     return row if row is not None else _take_again(state, values)
@@ -279,7 +281,7 @@ def _take_again(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
         setattr(row, name, values[name])
     # It may have been pruned since.
     row.body = row.body or values["body"]
-    row.due_at = utcnow() + claims.LEASE
+    row.due_at = utcnow() + claims.LONG_LEASE
     row.attempts += 1
     # From a worker whose lease has ended and who may yet come back.
     row.generation += 1

@@ -46,7 +46,7 @@ def test_a_run_that_was_killed_is_gone_on_with(database_url: str) -> None:
         killed.join(60)
     assert killed.exitcode == -signal.SIGKILL
     (held,) = inbox(host, status="processing")
-    # Its lease ends by itself, five minutes later.
+    # Its lease ends by itself, a minute later.
     age(plaza, held, timedelta(seconds=1), "due_at")
     report = look(host)
 
