@@ -92,7 +92,7 @@ def running_postgresql(programs: str) -> Iterator[PostgreSQL]:
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
                 user=SERVER_USER,
                 group=SERVER_USER,
             )
@@ -114,8 +114,8 @@ def _data_folder() -> Path:
     return folder
 
 
-def _end_with_parent() -> None:
-    """Have Linux end the server when the test process dies, killed ones included, where no cleanup runs."""
+def end_with_parent() -> None:
+    """Have Linux end this process when the one that started it dies, killed ones included, where no cleanup runs."""
     if sys.platform == "linux":
         set_death_signal = 1
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGQUIT)
@@ -150,7 +150,7 @@ class Redis:
         log = self.folder / "redis.log"
         with log.open("ab") as written:
             self._server = subprocess.Popen(
-                [self.program, *options], stdout=written, stderr=written, cwd=self.folder, preexec_fn=_end_with_parent
+                [self.program, *options], stdout=written, stderr=written, cwd=self.folder, preexec_fn=end_with_parent
             )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._server.poll() is None:
@@ -263,7 +263,7 @@ def _openbao_process(folder: Path, token: str, port: int) -> subprocess.Popen[by
             stderr=log,
             cwd=folder,
             env={"HOME": str(folder), "PATH": os.environ["PATH"]},
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
 
 

@@ -194,29 +194,6 @@ def test_a_real_worker_handles_each_event_once_though_each_message_comes_five_ti
     assert {row.attempts for row in stage.rows()} == {1}
 
 
-def test_without_a_broker_deliveries_are_taken_and_a_sweep_finishes_them(
-    pg_stage: Stage, redis: Redis, postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    stage = pg_stage
-    redis.stop()
-    began = time.monotonic()
-    assert answer(stage.deliver(ping())) == TAKEN
-    assert answer(stage.deliver(ping(account="acct_seaside"))) == TAKEN
-    assert time.monotonic() - began < 8
-    assert statuses(stage) == ["received", "received"]
-    told = [record.getMessage() for record in caplog.records if record.name == "flask_valetpro_stripe.celery"]
-    assert [line.partition(":")[0] for line in told] == [
-        f"no worker was told of inbox row {row.id}" for row in stage.rows()
-    ]
-
-    redis.start()
-    with celery_worker(
-        postgres_url, redis, tmp_path, "--pool=solo", "--beat", f"--schedule={tmp_path}/beat"
-    ) as process:
-        until(lambda: statuses(stage) == ["processed"] * 2, process, tmp_path)
-    assert Box(stage).name_of(stage.plaza) == "Plaza!"
-
-
 def test_events_whose_messages_were_dropped_are_swept_up(stage: Stage, redis: Redis) -> None:
     box = Box(stage)
     box.on()

@@ -32,7 +32,7 @@ class Figures:
     broken: list[str] = field(default_factory=list)
 
 
-def add_effects(host: Host) -> Any:
+def add_effects(host: Host, event_type: str = "checkout.session.completed") -> Any:
     """Give the host a handler with an effect that can be counted: a row for each event, and one shared counter."""
     Model: Any = host.db.Model
 
@@ -44,7 +44,7 @@ def add_effects(host: Host) -> Any:
         id = mapped_column(sa.Integer, primary_key=True)
         count = mapped_column(sa.Integer)
 
-    @host.valetpro.on("checkout.session.completed")
+    @host.valetpro.on(event_type)
     def count(event: Any) -> None:
         host.db.session.add(Effect(event_id=event.event_id))
         host.db.session.execute(sa.update(Total).values(count=Total.count + 1))
