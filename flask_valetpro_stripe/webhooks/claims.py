@@ -1,19 +1,25 @@
-"""Who works on an event: claimed for a while, finished by whoever still holds it, tried again later, or given up."""
+"""Who works on an event: claimed for a while, finished by whoever still holds it, tried again later, or given up.
+
+Each statement is built once, as in :mod:`.quick`: a worker runs them for every event, and building one costs more than
+running it.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from .. import signals
 from ..enums import EventStatus
+from ..models import WebhookEvent
 from ..models.types import utcnow
 from ..state import State
 
@@ -36,6 +42,18 @@ class Claim:
 
     id: int
     generation: int
+    #: How often it was claimed, this time included.
+    attempts: int
+    #: What is told about it if it fails.
+    event_id: str
+    type: str
+
+
+class Held(NamedTuple):
+    """A claimed event's row, and whether the connection that it came for has ended."""
+
+    row: WebhookEvent
+    is_over: bool
 
 
 def pause_after(attempts: int) -> timedelta:
@@ -49,11 +67,8 @@ def claim(state: State, event_id: int, *, early: bool = False) -> Claim | None:
 
     :param early: do not wait until it is due; what somebody holds is theirs all the same.
     """
-    model = state.models.WebhookEvent
-    waiting = [model.status.in_([EventStatus.received, EventStatus.failed]), *([] if early else [is_due(state)])]
-    free = sa.or_(sa.and_(*waiting), sa.and_(model.status == EventStatus.processing, is_due(state)))
-    taken = _take(state, sa.and_(model.id == event_id, free))
-    return taken.claim if taken is not None and taken.attempts <= MOST_ATTEMPTS else None
+    taken = _take(state, _take_one(_events(state), early=early), row_id=event_id)
+    return taken if taken is not None and taken.attempts <= MOST_ATTEMPTS else None
 
 
 def claim_next(state: State, tenant_id: Any) -> Claim | None:
@@ -62,18 +77,10 @@ def claim_next(state: State, tenant_id: Any) -> Claim | None:
     One at a time: of several, the last one's lease would run while the others are worked on. What another process is
     just claiming is left to it.
     """
-    model = state.models.WebhookEvent
-    picked = (
-        sa.select(model.id)
-        # Not "is not distinct from", which PostgreSQL answers without an index.
-        .where(model.tenant_id.is_(None) if tenant_id is None else model.tenant_id == tenant_id, is_due(state))
-        .order_by(model.due_at, model.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    while (taken := _take(state, model.id == picked.scalar_subquery())) is not None:
+    whose = {} if tenant_id is None else {"whose": tenant_id}
+    while (taken := _take(state, _take_next(_events(state), of_tenant=bool(whose)), **whose)) is not None:
         if taken.attempts <= MOST_ATTEMPTS:
-            return taken.claim
+            return taken
     return None
 
 
@@ -82,47 +89,98 @@ def is_due(state: State) -> sa.ColumnElement[bool]:
     return state.models.WebhookEvent.due_at <= utcnow()
 
 
-@dataclass(frozen=True)
-class _Taken:
-    claim: Claim
-    attempts: int
-
-
-def _take(state: State, which: sa.ColumnElement[bool]) -> _Taken | None:
+def _take(state: State, statement: Any, **wanted: Any) -> Claim | None:
     """Claim the one event that fits, if there is one; one that was claimed too often is dead then. Commits."""
-    model = state.models.WebhookEvent
-    row = state.session.execute(
-        sa.update(model)
-        .where(which)
-        .values(
-            status=EventStatus.processing,
-            generation=model.generation + 1,
-            attempts=model.attempts + 1,
-            due_at=utcnow() + LEASE,
-        )
-        .returning(model.id, model.generation, model.attempts, model.event_id, model.type)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
-    state.session.commit()
+    now = utcnow()
+    row = _run_alone(state, statement, {"now": now, "lease_ends": now + LEASE, **wanted})
     if row is None:
         return None
-    taken = _Taken(Claim(row.id, row.generation), row.attempts)
+    taken = Claim(**row._mapping)
     # Nobody ever recorded why: each of those processes was killed over it.
-    if taken.attempts > MOST_ATTEMPTS and fail(state, taken.claim, _KILLED, attempts=taken.attempts):
-        state.tell(signals.webhook_failed, event_id=row.event_id, type=row.type, error=_KILLED)
+    if taken.attempts > MOST_ATTEMPTS and fail(state, taken, _KILLED):
+        state.tell(signals.webhook_failed, event_id=taken.event_id, type=taken.type, error=_KILLED)
     return taken
 
 
-def hold(state: State, claimed: Claim) -> bool:
-    """Lock a claimed event until the end of the transaction; return False if it is somebody else's by now.
+def _run_alone(state: State, statement: Any, values: dict[str, Any]) -> sa.Row[Any] | None:
+    """Run a statement that is a transaction of its own, where nothing of the host's belongs to it."""
+    session, bind = state.session, state.session.get_bind(_mapper(state))
+    if session.in_transaction() or session.dispatch.after_begin or not isinstance(bind, sa.Engine):
+        row = _connection(state).execute(statement, values).one_or_none()
+        session.commit()
+        return row
+    # One round trip to the database instead of three.
+    with bind.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        return connection.execute(statement, values).one_or_none()
+
+
+@lru_cache(maxsize=64)
+def _take_one(events: sa.Table, *, early: bool) -> Any:
+    is_due = events.c.due_at <= sa.bindparam("now")
+    is_waiting = sa.or_(events.c.status == EventStatus.received, events.c.status == EventStatus.failed)
+    is_free = sa.or_(
+        is_waiting if early else sa.and_(is_waiting, is_due),
+        sa.and_(events.c.status == EventStatus.processing, is_due),
+    )
+    return _taking(events).where(events.c.id == sa.bindparam("row_id"), is_free)
+
+
+@lru_cache(maxsize=64)
+def _take_next(events: sa.Table, *, of_tenant: bool) -> Any:
+    # Not "is not distinct from", which PostgreSQL answers without an index.
+    is_theirs = events.c.tenant_id == sa.bindparam("whose") if of_tenant else events.c.tenant_id.is_(None)
+    picked = (
+        sa.select(events.c.id)
+        .where(is_theirs, events.c.due_at <= sa.bindparam("now"))
+        # As the index has them. By more than that, all that became due in one moment would be sorted each time.
+        .order_by(events.c.due_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return _taking(events).where(events.c.id == picked.scalar_subquery())
+
+
+def _taking(events: sa.Table) -> Any:
+    taken = {
+        "status": EventStatus.processing,
+        "generation": events.c.generation + 1,
+        "attempts": events.c.attempts + 1,
+        "due_at": sa.bindparam("lease_ends"),
+    }
+    told = (events.c.id, events.c.generation, events.c.attempts, events.c.event_id, events.c.type)
+    return sa.update(events).values(taken).returning(*told)
+
+
+def look(state: State, claimed: Claim) -> Held | None:
+    """Return a claimed event as it is now, or None if it is somebody else's by now."""
+    return _find(state, claimed, lock=False)
+
+
+def hold(state: State, claimed: Claim) -> Held | None:
+    """Return a claimed event, locked until the end of the transaction, or None if it is somebody else's by now.
 
     Nothing is written where a lock will do: on PostgreSQL, a delivery of the same event would wait for it to end.
     """
-    model = state.models.WebhookEvent
-    if state.session.get_bind(sa.inspect(model)).dialect.name == "sqlite":
-        return _set(state, claimed, status=EventStatus.processing)
-    locked = sa.select(model.id).where(*_is_ours(state, claimed)).with_for_update()
-    return state.session.scalar(locked) is not None
+    if _connection(state).dialect.name == "sqlite":
+        # It has one lock for the whole database: an update of no row takes it.
+        events = _events(state)
+        _connection(state).execute(sa.update(events).where(sa.false()).values(id=events.c.id))
+    return _find(state, claimed, lock=True)
+
+
+def _find(state: State, claimed: Claim, *, lock: bool) -> Held | None:
+    models: Any = state.models
+    statement = _find_ours(models.WebhookEvent, models.Connection, lock=lock)
+    found = state.session.execute(statement, _fence(claimed)).one_or_none()
+    return None if found is None else Held(*found)
+
+
+@lru_cache(maxsize=64)
+def _find_ours(model: Any, connections: Any, *, lock: bool) -> Any:
+    found = sa.select(model, connections.ended_at.is_not(None))
+    found = found.outerjoin(connections, connections.id == model.connection_id).where(*_is_ours(model.__table__))
+    found = found.with_for_update(of=model) if lock else found
+    return found.execution_options(populate_existing=True)
 
 
 @contextmanager
@@ -134,7 +192,7 @@ def kept(state: State, claimed: Claim) -> Iterator[None]:
     session = state.session
 
     def extend(_: Session) -> None:
-        _set(state, claimed, due_at=utcnow() + LONG_LEASE)
+        _note(state, claimed, due_at=utcnow() + LONG_LEASE)
 
     sa.event.listen(session, "before_commit", extend)
     try:
@@ -148,12 +206,12 @@ def finish(state: State, claimed: Claim, status: EventStatus, error: str | None)
 
     The caller commits, or rolls back.
     """
-    return _set(state, claimed, status=status, error=error, processed_at=utcnow(), due_at=None)
+    return _note(state, claimed, status=status, error=error, processed_at=utcnow(), due_at=None)
 
 
-def fail(state: State, claimed: Claim, reason: str, *, attempts: int) -> bool:
+def fail(state: State, claimed: Claim, reason: str) -> bool:
     """Note why an event failed, and when it is tried again, or that it is dead. Commits."""
-    noted = _set(state, claimed, **after_failure(reason, attempts))
+    noted = _note(state, claimed, processed_at=None, **after_failure(reason, claimed.attempts))
     state.session.commit()
     return noted
 
@@ -165,30 +223,38 @@ def after_failure(reason: str, attempts: int) -> dict[str, Any]:
     return {"status": EventStatus.failed, "error": reason, "due_at": utcnow() + pause_after(attempts)}
 
 
-def _set(state: State, claimed: Claim, **values: Any) -> bool:
-    model = state.models.WebhookEvent
-    changed = state.session.scalar(
-        sa.update(model)
-        .where(*_is_ours(state, claimed))
-        .values(**values)
-        .returning(model.id)
-        .execution_options(synchronize_session=False)
-    )
-    return changed is not None
+def _note(state: State, claimed: Claim, **values: Any) -> bool:
+    noted = _connection(state).execute(_note_ours(_events(state), *values), {**values, **_fence(claimed)})
+    return noted.first() is not None
 
 
-def _is_ours(state: State, claimed: Claim) -> list[sa.ColumnElement[bool]]:
-    model = state.models.WebhookEvent
+@lru_cache(maxsize=64)
+def _note_ours(events: sa.Table, *names: str) -> Any:
+    changed: dict[str, Any] = {name: sa.bindparam(name) for name in names}
+    return sa.update(events).where(*_is_ours(events)).values(changed).returning(events.c.id)
+
+
+def _fence(claimed: Claim) -> dict[str, int]:
+    return {"row_id": claimed.id, "row_generation": claimed.generation}
+
+
+def _is_ours(events: sa.Table) -> list[sa.ColumnElement[bool]]:
     return [
-        model.id == claimed.id,
-        model.generation == claimed.generation,
-        model.status == EventStatus.processing,
+        events.c.id == sa.bindparam("row_id"),
+        events.c.generation == sa.bindparam("row_generation"),
+        events.c.status == EventStatus.processing,
     ]
 
 
-def tenants_waiting(state: State) -> Sequence[Any]:
-    """Return the keys of the tenants that have due events; None stands for the platform's own account."""
-    model = state.models.WebhookEvent
-    found = state.session.scalars(sa.select(model.tenant_id).where(is_due(state)).distinct()).all()
-    state.session.commit()
-    return found
+def _connection(state: State) -> sa.Connection:
+    """Return the session's connection to the database of the inbox. What is pending is not flushed."""
+    return state.session.connection({"mapper": _mapper(state)})
+
+
+def _mapper(state: State) -> Any:
+    return sa.inspect(state.models.WebhookEvent)
+
+
+def _events(state: State) -> sa.Table:
+    model: Any = state.models.WebhookEvent
+    return cast(sa.Table, model.__table__)

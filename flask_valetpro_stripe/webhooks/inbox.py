@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from .. import audit, signals
 from ..connections import living_connections
@@ -120,36 +121,31 @@ def store(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str)
 
 def work(state: State, claimed: Claim, fetchers: Fetchers) -> EventStatus | None:
     """Handle a claimed event; return what became of it, or None if somebody else has it by now. Commits."""
-    row = state.session.get_one(state.models.WebhookEvent, claimed.id, populate_existing=True)
-    attempts, known = row.attempts, {"event_id": row.event_id, "type": row.type}
     try:
-        return _work(state, claimed, row, fetchers)
+        return _work(state, claimed, fetchers)
     except Exception as error:
         state.session.rollback()
-        log.exception("webhook %s (%s) failed", known["event_id"], known["type"])
+        log.exception("webhook %s (%s) failed", claimed.event_id, claimed.type)
         reason = reason_of(error)
-    if not claims.fail(state, claimed, reason, attempts=attempts):
+    if not claims.fail(state, claimed, reason):
         return None
-    state.tell(signals.webhook_failed, **known, error=reason)
-    return EventStatus.dead if attempts >= claims.MOST_ATTEMPTS else EventStatus.failed
+    state.tell(signals.webhook_failed, event_id=claimed.event_id, type=claimed.type, error=reason)
+    return EventStatus.dead if claimed.attempts >= claims.MOST_ATTEMPTS else EventStatus.failed
 
 
-def _work(state: State, claimed: Claim, row: WebhookEvent, fetchers: Fetchers) -> EventStatus | None:
-    found = route_again(state, row)
+def _work(state: State, claimed: Claim, fetchers: Fetchers) -> EventStatus | None:
     started_at = utcnow()
-    with claims.kept(state, claimed):
-        fetched = _fetch(state, found, row.type, fetchers)
-    # Read again after the network: the transaction before it is over.
-    state.session.commit()
-    _lock_tenants_first(state, found, row.scope, row.account_id, row.type)
-    if not claims.hold(state, claimed):
+    fetched = _fetch_and_lock(state, claimed, fetchers)
+    held = claims.hold(state, claimed)
+    if held is None:
         state.session.rollback()
         return None
-    state.session.refresh(row)
+    row, found = held.row, route_again(state, held.row, is_over=held.is_over)
     row.fetched, row.fetched_at = fetched, started_at
     status = EventStatus.processed if found.parked is None else EventStatus.parked
     with _present(state, found):
-        row.error = found.parked
+        # Not as a change: it is written when all is done.
+        set_committed_value(row, "error", found.parked)
         if found.parked is None:
             with claims.kept(state, claimed):
                 _run_handlers(state, row)
@@ -161,6 +157,22 @@ def _work(state: State, claimed: Claim, row: WebhookEvent, fetchers: Fetchers) -
         state.session.commit()
         _tell(state, row, status)
     return status
+
+
+def _fetch_and_lock(state: State, claimed: Claim, fetchers: Fetchers) -> Any:
+    """Return Stripe's answer about an account, and lock whom its handlers will lock, before the event itself is."""
+    if claimed.type not in fetchers and not claimed.type.startswith(_ABOUT_ACCOUNTS):
+        return None
+    held = claims.look(state, claimed)
+    if held is None:
+        return None
+    row, found = held.row, route_again(state, held.row, is_over=held.is_over)
+    with claims.kept(state, claimed):
+        fetched = _fetch(state, found, row.type, fetchers)
+    # Read again after the network: the transaction before it is over.
+    state.session.commit()
+    _lock_tenants_first(state, found, row.scope, row.account_id, row.type)
+    return fetched
 
 
 def _lock_tenants_first(state: State, found: Route, scope: str, account_id: str | None, event_type: str) -> None:

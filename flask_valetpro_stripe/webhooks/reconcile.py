@@ -20,8 +20,9 @@ from ..payments import still_open, unfinished
 from ..payments.unfinished import Outcome
 from ..state import State
 from . import endpoint_check, missed
-from .claims import claim_next, tenants_waiting
+from .claims import claim_next
 from .inbox import Fetchers, work
+from .turns import tenants_waiting
 
 log = logging.getLogger(__name__)
 #: How often a step is tried that Stripe is too busy for.

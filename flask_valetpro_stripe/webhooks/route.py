@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
+from werkzeug.local import LocalProxy
 
 from ..enums import AccountType
 from ..models import Connection, WebhookEvent
@@ -48,19 +50,24 @@ def route(state: State, endpoint: Endpoint, event: Mapping[str, Any]) -> Route:
     return _of_account(state, endpoint, account, event)
 
 
-def route_again(state: State, row: WebhookEvent) -> Route:
-    """Return the tenant and connection of a stored event: those that it was taken in with, whatever came since."""
+def route_again(state: State, row: WebhookEvent, *, is_over: bool) -> Route:
+    """Return the tenant and connection of a stored event: those that it was taken in with, whatever came since.
+
+    Its connection is read when somebody asks for it: few handlers do.
+
+    :param is_over: whether that connection has ended.
+    """
     model = state.models.Connection
-    connection = state.session.get(model, row.connection_id) if row.connection_id is not None else None
-    if connection is not None and connection.ended_at is not None:
-        return Route(connection, row.tenant_id, parked=_ENDED)
+    if row.connection_id is not None:
+        load = partial(state.session.get_one, model, row.connection_id)
+        return Route(cast(Connection, LocalProxy(load)), row.tenant_id, parked=_ENDED if is_over else None)
     witness = None
-    if connection is None and row.account_id is not None:
+    if row.account_id is not None:
         living = sa.select(model).where(
             model.account_id == row.account_id, model.mode == row.mode, model.ended_at.is_(None)
         )
         witness = state.session.scalar(living.order_by(model.id).limit(1))
-    return Route(connection, row.tenant_id, witness=witness)
+    return Route(None, row.tenant_id, witness=witness)
 
 
 def _of_tenant(state: State, connection_id: int, event: Mapping[str, Any]) -> Route:

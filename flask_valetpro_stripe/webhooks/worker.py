@@ -14,8 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..enums import EventStatus
 from ..state import State
-from .claims import claim_next, is_due, tenants_waiting
+from .claims import claim_next, is_due
 from .inbox import Fetchers, work
+from .turns import tenants_waiting
 
 log = logging.getLogger(__name__)
 #: Events of one tenant that are handled before it is another tenant's turn.
