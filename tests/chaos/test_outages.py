@@ -28,8 +28,8 @@ from .traffic import Sender, make_stories
 
 EVENTS = 200
 OUTAGE = 10.0
-#: On SQLite a lock is waited for, on PostgreSQL a connection: not as long as the outage lasts.
-IMPATIENT = {"sqlite": {"connect_args": {"timeout": 0.5}}, "postgresql": {"connect_args": {"connect_timeout": 1}}}
+#: SQLite waits for a lock, but not as long as the outage lasts.
+OPTIONS = {"sqlite": {"connect_args": {"timeout": 2}}, "postgresql": {}}
 FULL_DISK = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -64,13 +64,13 @@ def test_ten_seconds_without_commits_cost_no_event_and_no_restart(
     chosen, backend = seed(), sa.make_url(database_url).get_backend_name()
     with make_stage(database_url) as stage:
         models, stories = prepare(stage), make_stories(stage, EVENTS)
-        config = stage.simulator.config() | {"SQLALCHEMY_ENGINE_OPTIONS": IMPATIENT[backend]}
+        config = stage.simulator.config() | {"SQLALCHEMY_ENGINE_OPTIONS": OPTIONS[backend]}
 
         with nursery(database_url, config, "inline", "stored", "worker", "worker") as crew:
             sender = Sender(crew.port, random.Random(chosen))
             with ThreadPoolExecutor(1) as background:
                 sending = background.submit(sender.send, stories)
-                while len(sender.taken) < EVENTS // 4:
+                while len(sender.taken) < EVENTS // 4 and not sending.done():
                     time.sleep(0.01)
                 with refused_commits(database_url):
                     committed, began = {row.event_id for row in stage.rows()}, time.monotonic()
@@ -90,7 +90,7 @@ def test_ten_seconds_without_commits_cost_no_event_and_no_restart(
             f"all {sender.figures}; done {seconds:.1f} s later; {found.figures}; SEED={chosen}",
         )
         assert len(committed) < EVENTS, "All was delivered before."
-        assert refused.total() > 20
+        assert refused.total() > 10
         assert set(refused) <= {500, 503}
         assert sender.broken == []
         assert crew.died == []
