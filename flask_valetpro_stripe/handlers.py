@@ -23,16 +23,21 @@ from .payments.apply import (
 )
 from .payments.find import find_for_object
 from .payments.paid import mark_paid
-from .state import get_state
+from .payments.whose_refund import fetch_intent_of_refund
+from .state import State, get_state
 from .webhooks.inbox import Fetcher
 from .webhooks.verify import TENANTS_OWN
 
 
-def _on_payment(event: WebhookEvent, apply: Callable[[StripePaymentMixin, Mapping[str, Any]], bool]) -> None:
-    """Apply the event's object to the payment that it is about, if that is one of ours."""
+def _on_payment(
+    event: WebhookEvent,
+    apply: Callable[[StripePaymentMixin, Mapping[str, Any]], bool],
+    known_by: Mapping[str, Any] | None = None,
+) -> None:
+    """Apply the event's object to the payment that it, or ``known_by``, is about, if that is one of ours."""
     state = get_state()
     owner = None if event.account_id is None else event.tenant_id
-    payment = find_for_object(state, owner, event.account_id, event.mode, event.object)
+    payment = find_for_object(state, owner, event.account_id, event.mode, known_by or event.object)
     if payment is None or (event.account_id is not None and owner is None):
         return
     if event.scope.startswith(TENANTS_OWN) and not _is_by_key(payment):
@@ -93,17 +98,19 @@ def mark_charge(event: WebhookEvent) -> None:
 
 def mark_refund(event: WebhookEvent) -> None:
     """Bring a refund to what Stripe says about it, and its payment to how much was given back."""
-    state = get_state()
+    state, intent = get_state(), event.fetched
 
     def apply(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> bool:
         before = payment.amount_refunded, payment.status
+        if intent is not None:
+            apply_intent(payment, intent)
         changed = apply_refund(payment, refund)
         if changed is not None:
             tenant = state.session.get(state.models.Tenant, changed.tenant_id)
             event.facts.append(partial(state.tell, signals.refund_updated, tenant=tenant, refund=changed))
         return before != (payment.amount_refunded, payment.status)
 
-    _on_payment(event, apply)
+    _on_payment(event, apply, known_by=intent)
 
 
 def refresh_account(event: WebhookEvent) -> None:
@@ -176,7 +183,13 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "v2.core.account.closed": close_account,
 }
 
-#: What to ask Stripe before the event is taken in, where its body may be older than what we know, or says nothing.
+
+def _fetch_account(state: State, connection: Connection | None, _: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return None if connection is None else fetch_account(state, connection)
+
+
+_FETCHERS: Final[Mapping[Handler, Fetcher]] = {refresh_account: _fetch_account, mark_refund: fetch_intent_of_refund}
+#: What to ask Stripe before the event is taken in, where its body may be older than what we know, or says too little.
 FETCHERS: Final[Mapping[str, Fetcher]] = {
-    event_type: fetch_account for event_type, handler in HANDLERS.items() if handler is refresh_account
+    event_type: _FETCHERS[handler] for event_type, handler in HANDLERS.items() if handler in _FETCHERS
 }

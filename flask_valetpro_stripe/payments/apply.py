@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from ..enums import PaymentStatus
 from ..models import Refund, StripePaymentMixin, key_of
 from ..state import get_state
 from . import operations
-from .find import OPERATION_METADATA, is_text
+from .find import OPERATION_METADATA, is_id, is_text
 from .refunded import FREED, came_back, given_back
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ _MAY_FOLLOW: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
 }
 #: The words of a paid payment that refunds, and their failures, lead to and fro.
 _BY_REFUNDS: Final = frozenset({_S.COMPLETED, _S.PARTIALLY_REFUNDED, _S.REFUNDED})
-#: The ``payment_status`` of a paid Checkout Session (Stripe docs, "Fulfill orders").
-PAID_SESSION: Final = frozenset({"paid", "no_payment_required"})
+#: The ``payment_status`` of a paid Checkout Session (Stripe docs, "Fulfill orders"). No set: it may be of any type.
+PAID_SESSION: Final = ("paid", "no_payment_required")
 _PAID: Final = frozenset(_S) - MAY_BE_PAID
 #: How far a refund is. It never goes back, and what succeeded may fail 30 days later (Stripe docs, "Refunds").
 _REFUND_RANK: Final = {"requires_action": 0, "pending": 1, "succeeded": 2, "failed": 3, "canceled": 3}
@@ -79,9 +79,13 @@ def apply_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bo
 
 
 def apply_failed_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bool:
-    """Apply a Checkout Session whose delayed payment failed; return whether the payment changed."""
+    """Apply a Checkout Session whose delayed payment failed; return whether the payment changed.
+
+    :raises ContradictionError: if amount or currency is not the payment's.
+    """
     if payment.status in _PAID:
         return False
+    _agree(payment, session.get("amount_total"), session.get("currency"))
     changed = _note(payment, "stripe_checkout_session_id", session.get("id"))
     changed |= _note(payment, "stripe_payment_intent_id", _id_of(session.get("payment_intent")))
     return apply_status(payment, PaymentStatus.FAILED) or changed
@@ -94,8 +98,10 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     """
     status = intent.get("status")
     paid = status == "succeeded"
-    if payment.status in _PAID and not paid:
-        # What was tried before, or by another guest with the same link open.
+    has_failed = status == "requires_payment_method" and bool(intent.get("last_payment_error"))
+    if (payment.status in _PAID and not paid) or (payment.status is PaymentStatus.PROCESSING and has_failed):
+        # What was tried before, or by another guest with the same link open. Of what the bank is asked for now, the
+        # session tells that it failed: the link has no other.
         return False
     _agree(payment, intent.get("amount"), intent.get("currency"))
     if paid:
@@ -106,12 +112,13 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
         changed |= apply_paid(payment)
     elif status == "processing":
         changed |= _apply_processing(payment)
-    elif status == "requires_payment_method" and intent.get("last_payment_error"):
+    elif has_failed:
         changed |= apply_status(payment, PaymentStatus.FAILED)
     charge = intent.get("latest_charge")
     if isinstance(charge, Mapping):
         changed |= apply_charge(payment, charge)
-    else:
+    elif paid:
+        # That of a try that failed would be the last one heard of, not the last one made.
         changed |= _note(payment, "stripe_charge_id", charge)
     if changed:
         payment.stripe_object = snapshot(intent)
@@ -126,9 +133,8 @@ def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool
     if not charge.get("paid"):
         return False
     _agree(payment, charge.get("amount"), charge.get("currency"))
-    _agree_on_intent(payment, _id_of(charge.get("payment_intent")))
-    changed = _note(payment, "stripe_charge_id", charge.get("id"))
-    changed |= _note(payment, "receipt_url", charge.get("receipt_url"))
+    changed = _note_paying(payment, charge.get("payment_intent"), charge.get("id"))
+    changed |= _note(payment, "receipt_url", charge.get("receipt_url"), fits=is_text)
     refunded = charge.get("amount_refunded")
     if type(refunded) is not int or refunded <= payment.amount_refunded:
         return changed
@@ -142,14 +148,15 @@ def apply_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refu
     What was given back of the payment ends the same in whatever order refunds and charges arrive: the sum of its
     refunds, or what a charge said, less what has failed, whichever is more.
 
-    :raises ContradictionError: if its amount or currency cannot be the payment's.
+    :raises ContradictionError: if its amount or currency cannot be the payment's, or that was paid otherwise.
     """
     status, amount = str(refund.get("status")), refund.get("amount")
-    if status not in _REFUND_RANK or not is_text(refund.get("id")):
+    if status not in _REFUND_RANK or not is_id(refund.get("id")):
         return None
     if type(amount) is not int or not 0 < amount <= payment.amount or refund.get("currency") != payment.currency:
         log.error("Stripe's refund of payment %s does not fit it: it was not applied", key_of(payment))
         raise ContradictionError("The refund's amount or currency is not the payment's, so the event was not applied.")
+    _note_paying(payment, refund.get("payment_intent"), refund.get("charge"))
     row = _known_refund(payment, refund) or _reserved_refund(payment, refund) or _foreign_refund(payment, refund)
     if row.stripe_refund_id is not None and _REFUND_RANK[status] <= _REFUND_RANK[row.status]:
         return None
@@ -254,8 +261,18 @@ def _agree_on_intent(payment: StripePaymentMixin, intent_id: Any) -> None:
         raise ContradictionError("The payment was paid before by another PaymentIntent. Give one of the two back.")
 
 
-def _note(payment: StripePaymentMixin, column: str, value: Any) -> bool:
-    if not is_text(value) or getattr(payment, column) == value:
+def _note_paying(payment: StripePaymentMixin, intent: Any, charge: Any) -> bool:
+    """Note what money was taken by, in place of another guest's intent whose card was declined.
+
+    :raises ContradictionError: if the payment was paid by another intent.
+    """
+    _agree_on_intent(payment, _id_of(intent))
+    changed = _note(payment, "stripe_payment_intent_id", _id_of(intent))
+    return _note(payment, "stripe_charge_id", _id_of(charge)) or changed
+
+
+def _note(payment: StripePaymentMixin, column: str, value: Any, *, fits: Callable[[Any], bool] = is_id) -> bool:
+    if not fits(value) or getattr(payment, column) == value:
         return False
     setattr(payment, column, value)
     return True

@@ -19,6 +19,8 @@ PaymentT = TypeVar("PaymentT", bound=StripePaymentMixin)
 #: Metadata that we write ourselves and believe when Stripe gives it back.
 RESERVED_METADATA: Final = "valetpro_"
 OPERATION_METADATA: Final = f"{RESERVED_METADATA}operation"
+#: Stripe's own are no longer (Stripe docs, "Upgrades", what counts as backward-compatible).
+LONGEST_ID: Final = 255
 
 
 def find_own(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
@@ -140,6 +142,11 @@ def same_as(object_: Mapping[str, Any]) -> dict[str, str]:
 def is_text(value: Any) -> bool:
     """Tell whether Stripe could have meant it as an id or an address; no database stores every string."""
     return isinstance(value, str) and value != "" and value.isprintable()
+
+
+def is_id(value: Any) -> bool:
+    """Tell whether it is a text that a column for ids holds."""
+    return is_text(value) and len(value) <= LONGEST_ID
 
 
 def _same_session(session: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from ..models import Models
 from ..models.locked import forget, is_watched
 from ..state import State
 from .apply import MAY_BE_PAID, PAID_SESSION, snapshot
-from .find import about, given, is_text
+from .find import about, given, is_id
 
+#: What no column for amounts holds.
+_TOO_LARGE: Final = 2**63
 _SET: Final = ("status", "paid_at", "stripe_checkout_session_id", "stripe_payment_intent_id", "stripe_object")
 
 
@@ -27,8 +29,10 @@ def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, 
     """
     intent, amount = session.get("payment_intent"), session.get("amount_total")
     same = {"stripe_payment_link_id": session.get("payment_link"), "stripe_checkout_session_id": session.get("id")}
-    is_usual = session.get("payment_status") in PAID_SESSION and type(amount) is int and is_text(intent)
-    if not is_usual or not all(map(is_text, same.values())) or tenant_id is None or account_id is None:
+    is_usual = session.get("payment_status") in PAID_SESSION and type(amount) is int and 0 <= amount < _TOO_LARGE
+    if not is_usual or not all(map(is_id, [intent, session.get("currency"), *same.values()])):
+        return None
+    if tenant_id is None or account_id is None:
         return None
     model = state.models.Payment
     if is_watched(state.session, model, _SET):

@@ -14,7 +14,7 @@ from ..errors import ValetProStripeError
 from ..gateway import ask_stripe
 from ..models import Refund, StripePaymentMixin
 from ..state import get_state
-from .apply import ContradictionError, apply_intent, apply_refund, apply_session
+from .apply import ContradictionError, apply_failed_session, apply_intent, apply_refund, apply_session
 from .find import PaymentT, connection_of, find_own, lock_own
 from .pages import each_of
 
@@ -43,7 +43,9 @@ def sync(payment: PaymentT) -> PaymentT:
 
     payment = lock_own(state, tenant, payment)
     try:
-        if session:
+        if session and _has_failed(found):
+            apply_failed_session(payment, session)
+        elif session:
             apply_session(payment, session)
         if found:
             apply_intent(payment, found)
@@ -73,6 +75,11 @@ def _fetch_intent(client: stripe.StripeClient, intent: str) -> Mapping[str, Any]
         "Asking for the payment", client.v1.payment_intents.retrieve, intent, {"expand": ["latest_charge"]}
     )
     return found.to_dict()
+
+
+def _has_failed(intent: Mapping[str, Any] | None) -> bool:
+    """Tell whether the bank refused what a completed session asked it for."""
+    return intent is not None and intent.get("status") == "requires_payment_method"
 
 
 def _fetch_refunds(client: stripe.StripeClient, intent: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

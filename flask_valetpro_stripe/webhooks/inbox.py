@@ -22,7 +22,7 @@ from ..models.types import utcnow
 from ..state import State
 from . import claims, quick
 from .claims import Claim
-from .route import Route, route, route_again
+from .route import Route, route, route_again, route_by
 from .verify import TENANTS_OWN, Endpoint, account_of
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 _ABOUT_ACCOUNTS: Final = ("account.", "v2.core.account")
 #: Where a session keeps how often it was rolled back.
 _ROLLBACKS: Final = "valetpro_stripe_rollbacks"
-#: Asks Stripe for the object that an event of one type is about.
-Fetcher = Callable[[State, Connection], Any]
+#: Asks Stripe, through a connection or on the platform's own account, about an event of one type.
+Fetcher = Callable[[State, Connection | None, Mapping[str, Any]], Any]
 Fetchers = Mapping[str, Fetcher]
 
 
@@ -63,7 +63,9 @@ def receive(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: st
     if event["type"] in fetchers and _was_here(state, values):
         return
     started_at = utcnow()
-    fetched = _fetch(state, found, event["type"], fetchers)
+    fetched = _fetch(state, found, event, fetchers)
+    found = route_by(state, found, fetched)
+    values = _values(endpoint, event, body, found)
     _lock_tenants_first(state, found, endpoint.scope, values["account_id"], event["type"])
     row = _take_in(state, values)
     if row is None:
@@ -140,8 +142,11 @@ def _work(state: State, claimed: Claim, fetchers: Fetchers) -> EventStatus | Non
     if held is None:
         state.session.rollback()
         return None
-    row, found = held.row, route_again(state, held.row, is_over=held.is_over)
+    row, known = held.row, route_again(state, held.row, is_over=held.is_over)
     row.fetched, row.fetched_at = fetched, started_at
+    found = route_by(state, known, fetched)
+    if found is not known and found.connection is not None:
+        row.connection_id, row.tenant_id = found.connection.id, found.tenant_id
     status = EventStatus.processed if found.parked is None else EventStatus.parked
     with _present(state, found):
         # Not as a change: it is written when all is done.
@@ -160,7 +165,7 @@ def _work(state: State, claimed: Claim, fetchers: Fetchers) -> EventStatus | Non
 
 
 def _fetch_and_lock(state: State, claimed: Claim, fetchers: Fetchers) -> Any:
-    """Return Stripe's answer about an account, and lock whom its handlers will lock, before the event itself is."""
+    """Return Stripe's answer about an event, and lock whom its handlers will lock, before the event itself is."""
     if claimed.type not in fetchers and not claimed.type.startswith(_ABOUT_ACCOUNTS):
         return None
     held = claims.look(state, claimed)
@@ -168,7 +173,8 @@ def _fetch_and_lock(state: State, claimed: Claim, fetchers: Fetchers) -> Any:
         return None
     row, found = held.row, route_again(state, held.row, is_over=held.is_over)
     with claims.kept(state, claimed):
-        fetched = _fetch(state, found, row.type, fetchers)
+        fetched = _fetch(state, found, row.payload, fetchers)
+    found = route_by(state, found, fetched)
     # Read again after the network: the transaction before it is over.
     state.session.commit()
     _lock_tenants_first(state, found, row.scope, row.account_id, row.type)
@@ -190,12 +196,12 @@ def _lock_tenants_first(state: State, found: Route, scope: str, account_id: str 
         audit.lock_tenant(state, tenant_id)
 
 
-def _fetch(state: State, found: Route, event_type: str, fetchers: Fetchers) -> Any:
+def _fetch(state: State, found: Route, event: Mapping[str, Any], fetchers: Fetchers) -> Any:
     """Return Stripe's own answer where the event is only a hint; asked before anything is locked."""
-    fetcher, connection = fetchers.get(event_type), found.connection or found.witness
-    if fetcher is None or found.parked or connection is None:
+    fetcher = fetchers.get(event["type"])
+    if fetcher is None or found.parked:
         return None
-    return fetcher(state, connection)
+    return fetcher(state, found.connection or found.witness, event)
 
 
 def _values(endpoint: Endpoint, event: Mapping[str, Any], body: str, found: Route) -> dict[str, Any]:

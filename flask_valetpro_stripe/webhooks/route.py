@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 from werkzeug.local import LocalProxy
 
-from ..enums import AccountType
+from ..enums import AccountType, Mode
 from ..models import Connection, WebhookEvent
 from ..payments.find import find_for_object
 from ..state import State
@@ -70,6 +70,18 @@ def route_again(state: State, row: WebhookEvent, *, is_over: bool) -> Route:
     return Route(None, row.tenant_id, witness=witness)
 
 
+def route_by(state: State, found: Route, fetched: Any) -> Route:
+    """Return where an event belongs whose account several tenants have, by what Stripe has answered about it."""
+    if found.witness is None or fetched is None:
+        return found
+    owner = _owner(state, _known(state, found.witness.mode, str(found.witness.account_id)), fetched)
+    return found if owner is None else _to(owner)
+
+
+def _to(owner: Connection) -> Route:
+    return Route(owner, owner.tenant_id, parked=None if owner.ended_at is None else _ENDED)
+
+
 def _of_tenant(state: State, connection_id: int, event: Mapping[str, Any]) -> Route:
     """An event by a tenant's own endpoint is that tenant's, whatever its body says."""
     connection = state.session.get_one(state.models.Connection, connection_id, populate_existing=True)
@@ -97,28 +109,27 @@ def _of_thin(state: State, endpoint: Endpoint, event: Mapping[str, Any]) -> Rout
     account = account_of(endpoint, event)
     if account is None:
         return Route()
-    known = [connection for connection in _known(state, endpoint, account) if connection.accounts_api is not None]
+    known = [connection for connection in _known(state, endpoint.mode, account) if connection.accounts_api is not None]
     if not known:
         return Route(parked=_UNKNOWN)
     # Only its tenant ever gets an account that we made, so there is nobody to choose from.
-    first = known[0]
-    return Route(first, first.tenant_id, parked=None if first.ended_at is None else _ENDED)
+    return _to(known[0])
 
 
 def _of_account(state: State, endpoint: Endpoint, account: str, event: Mapping[str, Any]) -> Route:
-    known = _known(state, endpoint, account)
+    known = _known(state, endpoint.mode, account)
     if not known:
         return Route(parked=_UNKNOWN)
-    owner = known[0] if len({c.tenant_id for c in known}) == 1 else _owner(state, known, event)
+    owner = known[0] if len({c.tenant_id for c in known}) == 1 else _owner(state, known, event["data"]["object"])
     living = [c for c in known if c.ended_at is None]
     if owner is not None:
-        return Route(owner, owner.tenant_id, parked=None if owner.ended_at is None else _ENDED)
+        return _to(owner)
     if len({c.tenant_id for c in living}) == 1:
         return Route(living[0], living[0].tenant_id)
     return Route(witness=living[0]) if living else Route(parked=_ENDED)
 
 
-def _known(state: State, endpoint: Endpoint, account: str) -> list[Connection]:
+def _known(state: State, mode: Mode, account: str) -> list[Connection]:
     """Return every connection through the platform to an account, the living first."""
     model = state.models.Connection
     return list(
@@ -126,7 +137,7 @@ def _known(state: State, endpoint: Endpoint, account: str) -> list[Connection]:
             sa.select(model)
             .where(
                 model.account_id == account,
-                model.mode == endpoint.mode,
+                model.mode == mode,
                 # A tenant's own key proves nothing here: only Connect events come by the platform's endpoint.
                 model.account_type.not_in([AccountType.RAW_KEYS, AccountType.PLATFORM]),
             )
@@ -135,14 +146,12 @@ def _known(state: State, endpoint: Endpoint, account: str) -> list[Connection]:
     )
 
 
-def _owner(state: State, known: list[Connection], event: Mapping[str, Any]) -> Connection | None:
-    """Return the connection whose tenant's payment the event is about: several tenants have, or had, the account.
+def _owner(state: State, known: list[Connection], thing: Mapping[str, Any]) -> Connection | None:
+    """Return the connection whose tenant's payment an object is about: several tenants have, or had, the account.
 
     The living come first, so a tenant who came back gets what it is owed by its present connection.
     """
     for connection in known:
-        if find_for_object(
-            state, connection.tenant_id, connection.account_id, connection.mode, event["data"]["object"]
-        ):
+        if find_for_object(state, connection.tenant_id, connection.account_id, connection.mode, thing):
             return connection
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ TOLERANCE: Final = 300
 TENANTS_OWN: Final = "tenant:"
 _MAX_HEADER: Final = 4096
 _MAX_SIGNATURES: Final = 10
+#: Levels of lists and objects. Stripe's events have a dozen; what Python could but just read, it could not write again.
+_DEEPEST: Final = 100
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
 _TYPE: Final = re.compile(r"(?!v[0-9]\.)[a-z0-9_.]{1,255}", re.ASCII)
 #: Thin events have types of their own: v2.core.account[requirements].updated (Stripe docs, "Event destinations").
@@ -136,12 +139,28 @@ def parse_event(body: bytes) -> dict[str, Any]:
     :raises RefusedError: if it is not a JSON object with the shape of an event.
     """
     try:
-        event = json.loads(body.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        event = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_no_infinity,
+        )
     except (ValueError, RecursionError):
         raise RefusedError("json") from None
+    # What does not open so often is not so deep.
+    if body.count(b"{") + body.count(b"[") > _DEEPEST and _is_deeper(event, _DEEPEST):
+        raise RefusedError("depth")
     if not isinstance(event, dict) or not _has_shape(event):
         raise RefusedError("shape")
     return event
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Tell whether lists and objects are nested in more than ``most`` levels."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return most == 0 or any(_is_deeper(each, most - 1) for each in inner)
 
 
 def _has_shape(event: dict[str, Any]) -> bool:
@@ -193,3 +212,11 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
+
+
+def _no_infinity(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        # Kept with its payment, 1e999 would be written as Infinity, which PostgreSQL refuses for ever.
+        raise ValueError("no float holds it")
+    return number

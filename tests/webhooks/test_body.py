@@ -33,6 +33,8 @@ def not_events() -> Iterator[tuple[str, bytes]]:
     yield "deep nesting", b'{"a":' * 40_000 + b"1" + b"}" * 40_000
     yield "deep lists", b"[" * 100_000 + b"]" * 100_000
     yield "an endless number", json.dumps(ping()).encode().replace(b'"cus_1"', b"9" * 50_000)
+    yield "a number beyond every float", json.dumps(ping()).encode().replace(b'"cus_1"', b"-1e999")
+    yield "a nesting that could be read and hardly written", json.dumps(ping(deep=nested(100))).encode()
     yield "a list", json.dumps([ping()]).encode()
     yield "a string", b'"event"'
     yield "a number", b"1"
@@ -40,6 +42,14 @@ def not_events() -> Iterator[tuple[str, bytes]]:
     yield "true", b"true"
     for name, event in wrong_events():
         yield name, json.dumps(event).encode()
+
+
+def nested(levels: int) -> list[Any]:
+    """Return lists and objects in each other, two levels a turn."""
+    inner: list[Any] = []
+    for _ in range(levels // 2):
+        inner = [{"inner": inner}]
+    return inner
 
 
 def wrong_events() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -87,6 +97,13 @@ def test_signed_bodies_that_are_no_events_get_the_same_answer_and_no_sql(light_s
 
 def test_unknown_fields_types_and_versions_are_welcome(light_stage: Stage) -> None:
     event = ping("invented.next_year", api_version="2099-01-01.zebra", context="acct_plaza", reason={"type": "request"})
+
+    assert light_stage.deliver(event).status_code == 200
+    assert light_stage.row().payload == event
+
+
+def test_a_hundred_levels_are_read(light_stage: Stage) -> None:
+    event = ping(deep=nested(98), wide=[{"flat": []}] * 200)
 
     assert light_stage.deliver(event).status_code == 200
     assert light_stage.row().payload == event

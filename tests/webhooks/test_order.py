@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,8 @@ import stripe
 from flask_valetpro_stripe.testing import CardDeclined, make_event
 
 from .stage import PLAZA, Stage, answer
-from .test_payments import intent, operation_of, session
+from .test_payments import charge, intent, operation_of, session
+from .test_refunds import refund
 
 PAID = ("checkout.session.completed", "payment_intent.succeeded", "charge.succeeded", "payment_intent.payment_failed")
 DECLINED_CARD = "4000000000000002"
@@ -169,6 +171,112 @@ def test_a_bank_debit_after_a_declined_card_is_processing(stage: Stage) -> None:
         stage.deliver(event)
 
     assert stage.payment(payment).status == "PROCESSING"
+
+
+@pytest.mark.parametrize("same_guest", [True, False])
+def test_a_bank_debit_after_a_declined_card_is_on_its_way_in_every_order(stage: Stage, same_guest: bool) -> None:
+    payment, events, paid = debit_after_a_declined_card(stage, same_guest)
+
+    for order, found in deliver_in_every_order(stage, payment, events):
+        assert (found["status"], found["paid"]) == ("PROCESSING", False), order
+        assert found["stripe_checkout_session_id"] == paid["id"], order
+        assert found["stripe_payment_intent_id"] == paid["payment_intent"], order
+        assert found["stripe_charge_id"] is None, order
+
+
+@pytest.mark.parametrize("same_guest", [True, False])
+def test_a_bank_debit_that_fails_after_a_declined_card_ends_the_same_in_every_order(
+    light_stage: Stage, same_guest: bool
+) -> None:
+    stage = light_stage
+    payment, events, paid = debit_after_a_declined_card(stage, same_guest)
+    with stage.events_while() as settling:
+        stage.simulator.settle(paid["id"], succeeded=False)
+    events += [settling.of("payment_intent.payment_failed"), settling.of("checkout.session.async_payment_failed")]
+
+    ends = list(deliver_in_every_order(stage, payment, events))
+
+    assert {end["status"] for _, end in ends} == {"FAILED"}
+    assert {end["stripe_checkout_session_id"] for _, end in ends} == {paid["id"]}
+    assert {end["stripe_charge_id"] for _, end in ends} == {None}
+
+
+def debit_after_a_declined_card(
+    stage: Stage, same_guest: bool
+) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
+    """Return a payment, its events and the session of a bank debit that a guest began after a card was declined."""
+    payment = stage.make_payment(stage.plaza)
+    with stage.events_while() as happening:
+        with pytest.raises(CardDeclined) as declined:
+            stage.simulator.pay(payment.stripe_payment_link_url, card=DECLINED_CARD)
+        page = declined.value.session["id"] if same_guest else payment.stripe_payment_link_url
+        paid = stage.simulator.pay(page, card="bank_debit")
+    events = ("payment_intent.payment_failed", "payment_intent.processing", "checkout.session.completed")
+    return payment, [happening.of(event_type) for event_type in events], paid
+
+
+@pytest.mark.parametrize(
+    "refunds",
+    [
+        # Each of these takes the payment's money to be paid before the intent that paid it is heard of.
+        ("charge.refunded",),
+        ("charge.succeeded", "payment_intent.payment_failed", "refund.failed", "refund.created"),
+    ],
+)
+def test_money_that_is_given_back_was_paid_by_the_intent_of_the_refund_not_by_the_one_that_failed(
+    stage: Stage, refunds: tuple[str, ...]
+) -> None:
+    payment = stage.make_payment(stage.plaza)
+    operation = operation_of(stage, payment)
+    paid = charge(payment, operation, id="ch_paid", payment_intent="pi_paid")
+    kept = refund(payment, charge="ch_paid", payment_intent="pi_paid")
+    declined = {"id": "pi_other", "status": "requires_payment_method", "last_payment_error": {"code": "card_declined"}}
+    told = {
+        "payment_intent.payment_failed": intent(payment, operation, **declined),
+        "charge.succeeded": paid,
+        "charge.refunded": paid | {"amount_refunded": 500},
+        "refund.failed": kept | {"id": "re_lost", "status": "failed"},
+        "refund.created": kept,
+        "payment_intent.succeeded": intent(payment, operation, id="pi_paid", latest_charge="ch_paid"),
+        "checkout.session.completed": session(payment, payment_intent="pi_paid"),
+    }
+    for event_type in (
+        "payment_intent.payment_failed",
+        *refunds,
+        "payment_intent.payment_failed",
+        "payment_intent.succeeded",
+        "checkout.session.completed",
+    ):
+        assert answer(stage.deliver(make_event(event_type, told[event_type], account=PLAZA))) == (200, "Taken.")
+
+    end = end_of(stage, payment)
+    assert (end["status"], end["amount_refunded"]) == ("PARTIALLY_REFUNDED", 500)
+    assert (end["stripe_payment_intent_id"], end["stripe_charge_id"]) == ("pi_paid", "ch_paid")
+    assert end["stripe_checkout_session_id"] == "cs_test_1"
+    assert {row.error for row in stage.rows()} == {None}
+
+
+def test_a_guest_who_pays_before_stripes_answer_about_the_link_arrives_has_paid(stage: Stage) -> None:
+    """The link is there as soon as Stripe has made it; what we do not know yet, the metadata tell."""
+    real = stage.host.state.http_client
+
+    class PaidMeanwhile(type(real)):  # type: ignore[misc]
+        def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            answered = real.request(method, url, *args, **kwargs)
+            if url.endswith("/v1/payment_links"):
+                stage.simulator.pay(json.loads(answered[0])["url"])
+                told.extend(stage.deliver(event).status_code for event in stage.simulator.events_of(PLAZA))
+            return answered
+
+    told: list[int] = []
+    stage.host.state.http_client = PaidMeanwhile(stage.simulator)
+    payment = stage.make_payment(stage.plaza)
+
+    assert set(told) == {200}
+    assert (payment.status, payment.paid_at is not None) == ("COMPLETED", True)
+    assert payment.stripe_payment_link_id.startswith("plink_")
+    assert payment.stripe_charge_id.startswith("ch_")
+    assert payment.stripe_checkout_session_id.startswith("cs_test_")
 
 
 def test_a_declined_card_is_not_the_end(stage: Stage) -> None:

@@ -144,6 +144,15 @@ def test_an_intent_of_another_amount_is_flagged_and_not_applied(stage: Stage, ch
     assert untouched(stage, payment)
 
 
+def test_a_failure_of_another_amount_is_flagged_and_not_applied(stage: Stage) -> None:
+    payment = stage.make_payment(stage.plaza)
+    failed = session(payment, amount_total=2499, payment_status="unpaid")
+
+    assert answer(stage.deliver(make_event("checkout.session.async_payment_failed", failed, account=PLAZA))) == TAKEN
+    assert (stage.row().status, stage.row().error) == ("processed", CONTRADICTION)
+    assert untouched(stage, payment)
+
+
 def test_a_charge_of_another_amount_is_flagged_and_not_applied(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
     thing = charge(payment, operation_of(stage, payment), amount=1)
@@ -212,6 +221,32 @@ def test_nonsense_beside_the_right_id_is_not_written(stage: Stage) -> None:
         assert answer(stage.deliver(make_event("checkout.session.completed", thing, account=PLAZA))) == TAKEN
         assert stage.payment(payment).status == "COMPLETED"
         assert stage.payment(payment).stripe_checkout_session_id is None
+
+
+@pytest.mark.parametrize("nonsense", [[], {}, [None], 5, "\0"], ids=repr)
+def test_a_payment_status_that_is_no_word_pays_nothing_and_breaks_nothing(stage: Stage, nonsense: Any) -> None:
+    payment = stage.make_payment(stage.plaza)
+    thing = session(payment, payment_status=nonsense, status=nonsense)
+
+    assert answer(stage.deliver(make_event("checkout.session.completed", thing, account=PLAZA))) == TAKEN
+    assert stage.payment(payment).status == "PENDING"
+
+
+def test_an_id_that_no_column_holds_is_not_written(stage: Stage) -> None:
+    """PostgreSQL refuses it, and would each time that Stripe delivers it again."""
+    payment, long = stage.make_payment(stage.plaza), "x" * 256
+    operation = operation_of(stage, payment)
+    for event_type, thing in [
+        ("checkout.session.completed", session(payment, id=f"cs_{long}", payment_intent=f"pi_{long}")),
+        ("payment_intent.succeeded", intent(payment, operation, id=f"pi_{long}", latest_charge=f"ch_{long}")),
+        ("charge.succeeded", charge(payment, operation, id=f"ch_{long}", receipt_url=f"https://pay.example/{long}")),
+    ]:
+        assert answer(stage.deliver(make_event(event_type, thing, account=PLAZA))) == TAKEN, event_type
+
+    now = stage.payment(payment)
+    assert (now.status, now.receipt_url) == ("COMPLETED", f"https://pay.example/{long}")
+    assert (now.stripe_checkout_session_id, now.stripe_charge_id) == (None, None)
+    assert now.stripe_payment_intent_id == "pi_1"
 
 
 def test_a_link_that_is_paid_twice_is_flagged_and_keeps_what_was_first(stage: Stage) -> None:

@@ -314,7 +314,7 @@ def test_a_refund_that_does_not_fit_its_payment_is_flagged(light_stage: Stage, c
 
 def test_nonsense_about_a_refund_touches_nothing_and_breaks_nothing(light_stage: Stage) -> None:
     payment = paid(light_stage, light_stage.plaza)
-    for nonsense in (None, "", "\0", "\ud800", 5, True, [], {}):
+    for nonsense in (None, "", "\0", "\ud800", 5, True, [], {}, "re_" + "x" * 256):
         told(light_stage, refund(payment, id=nonsense))
         told(light_stage, refund(payment, status=nonsense))
         told(light_stage, refund(payment, charge=nonsense, payment_intent=nonsense))

@@ -1,0 +1,52 @@
+"""Whose refund it is, where Stripe tells of it before anything that ties its intent to a payment."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..credentials import client_for
+from ..enums import Mode
+from ..errors import InvalidKeyError, MissingPermissionError, NotConnectedError, ValetProStripeError
+from ..gateway import ask_stripe, make_account_client
+from ..models import Connection
+from ..state import State
+from .find import find_for_object
+
+log = logging.getLogger(__name__)
+_INTENT: Final = re.compile(r"pi_[A-Za-z0-9_]{1,252}", re.ASCII)
+_MISSING: Final = "resource_missing"
+
+
+def fetch_intent_of_refund(
+    state: State, connection: Connection | None, event: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
+    """Return the PaymentIntent that an event's refund is of, or None if its payment is known, or we may not see it.
+
+    A refund's own metadata are not believed, and name nothing where it was made in the dashboard. Those of its intent
+    are what we gave it. Commits.
+
+    :param connection: whose account it is; None for the platform's own.
+    :raises ValetProStripeError: if Stripe, or the store of the tenant's key, cannot be asked now.
+    """
+    refund, mode = event["data"]["object"], Mode.of(event["livemode"])
+    account = connection.account_id if connection is not None else None
+    owner = connection.tenant_id if connection is not None and account is not None else None
+    known = find_for_object(state, owner, account, mode, refund)
+    # Nothing stays locked while the network is asked, nor before the event's own row is written.
+    state.session.commit()
+    intent = refund.get("payment_intent")
+    if known is not None or not isinstance(intent, str) or not _INTENT.fullmatch(intent):
+        return None
+    try:
+        client = client_for(state, connection) if connection is not None else make_account_client(state, mode, None)
+        state.session.commit()
+        return ask_stripe("Reading what a refund is of", client.v1.payment_intents.retrieve, intent).to_dict()
+    except (NotConnectedError, InvalidKeyError, MissingPermissionError) as error:
+        log.warning("what a refund on account %s is of cannot be read: %s", account, error.code)
+    except ValetProStripeError as error:
+        if error.code != _MISSING:
+            raise
+    return None
