@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from celery import Celery, Task, shared_task
@@ -59,6 +59,12 @@ def beat_schedule(seconds: float = 30.0) -> dict[str, dict[str, Any]]:
     """Return the entry for Celery's ``beat_schedule`` that sweeps the inbox, every so many seconds."""
     # A sweep that nobody took before the next one is sent is not wanted any more.
     return {SWEEP: {"task": SWEEP, "schedule": seconds, "options": {"expires": seconds}}}
+
+
+def is_swept(flask_app: Flask) -> bool:
+    """Tell whether the app's beat has an entry that sweeps the inbox, whatever the entry is called."""
+    entries = dict(_celery_of(flask_app).conf.beat_schedule or {}).values()
+    return any((each["task"] if isinstance(each, Mapping) else each.task) == SWEEP for each in entries)
 
 
 def enqueue_for(flask_app: Flask) -> Callable[[int, str], None]:

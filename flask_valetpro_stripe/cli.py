@@ -1,10 +1,8 @@
-"""``flask stripe …``: what an operator does from a terminal."""
+"""``flask stripe …``: what an operator does from a terminal about tenants, their connections and secrets."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -17,20 +15,17 @@ from flask.cli import AppGroup
 from . import audit, connections, neutralize, rekey
 from .context import tenant_context
 from .doctor import find_problems
-from .enums import EventStatus, Mode
+from .enums import Mode
 from .errors import ValetProStripeError
-from .handlers import FETCHERS
-from .models import WebhookEvent, key_of
-from .models.types import utcnow
+from .models import key_of
 from .secrets.make import chosen_store
 from .state import State, get_state
-from .webhooks import prune, reconcile, replay, worker
 
 stripe_commands = AppGroup("stripe", help="Tenants' Stripe accounts, seen by the operator.")
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
+def told_plainly() -> Iterator[None]:
     """Let an error of ours end the command with its message and its hint."""
     try:
         yield
@@ -38,9 +33,9 @@ def _told_plainly() -> Iterator[None]:
         raise click.ClickException(f"{error} {error.hint}") from None
 
 
-def _tenant(state: State, wanted: str) -> Any:
+def find_tenant(state: State, wanted: str) -> Any:
     """Return the tenant with the primary key ``wanted``, as a person types it."""
-    _need_tables(state)
+    need_tables(state)
     key: Any = sa.inspect(state.models.Tenant).primary_key[0]
     try:
         found = state.session.get(state.models.Tenant, key.type.python_type(wanted))
@@ -53,7 +48,7 @@ def _tenant(state: State, wanted: str) -> Any:
     return found
 
 
-def _need_tables(state: State) -> None:
+def need_tables(state: State) -> None:
     """End the command where it would meet a database that was never upgraded: often it is another than was meant."""
     table: Any = sa.inspect(state.models.Tenant).local_table
     connection = state.session.connection()
@@ -68,6 +63,18 @@ def _name_of(tenant: Any) -> str:
     """Return what a list adds for people, where the host's tenants have a name."""
     name = getattr(tenant, "name", None)
     return f"  {name}" if isinstance(name, str) else ""
+
+
+def progress_bar(length: int) -> Any:
+    """Return a progress bar, seen only on a terminal, and apart from what the command prints."""
+    return click.progressbar(length=length, file=sys.stderr, hidden=not sys.stderr.isatty())
+
+
+def end_with(problems: list[str], *, failed: bool = False) -> None:
+    for problem in problems:
+        click.echo(f"- {problem}", err=True)
+    if problems or failed:
+        raise click.exceptions.Exit(1)
 
 
 @stripe_commands.command("doctor")
@@ -86,7 +93,7 @@ def doctor(online: bool) -> None:
 def tenants() -> None:
     """List every tenant with its connections."""
     state = get_state()
-    _need_tables(state)
+    need_tables(state)
     for tenant in state.session.scalars(sa.select(state.models.Tenant)):
         click.echo(f"{key_of(tenant)}  active mode: {tenant.stripe_mode}{_name_of(tenant)}")
         model = state.models.Connection
@@ -103,8 +110,8 @@ def tenants() -> None:
 def platform_managed(tenant: str, switch: str) -> None:
     """Let TENANT take payments on the platform's own account, or no longer."""
     state = get_state()
-    row = _tenant(state, tenant)
-    with tenant_context(row), _told_plainly():
+    row = find_tenant(state, tenant)
+    with tenant_context(row), told_plainly():
         if switch == "on":
             opened = connections.allow_platform(state, row, actor="operator")
             click.echo(_lent(tenant, [str(connection.mode) for connection in opened]))
@@ -128,9 +135,9 @@ def _lent(tenant: str, modes: list[str]) -> str:
 def disconnect(tenant: str, mode: str | None) -> None:
     """End TENANT's connections, and withdraw our access at Stripe."""
     state = get_state()
-    row = _tenant(state, tenant)
+    row = find_tenant(state, tenant)
     for each in [Mode(mode)] if mode else list(Mode):
-        with _told_plainly():
+        with told_plainly():
             had = connections.disconnect(state, row, each, actor="operator")
         click.echo(f"{each}: {'disconnected' if had else 'was not connected'}.")
 
@@ -219,43 +226,19 @@ def moved(yes: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@stripe_commands.command("reconcile")
-@click.option("--tenant", default=None, help="Only this tenant.")
-@click.option("--mode", type=click.Choice(list(Mode)), default=None, help="Only this mode; both without it.")
-def reconcile_missed(tenant: str | None, mode: str | None) -> None:
-    """Ask Stripe for what may have been missed: events, unanswered calls, open payments, tenants' webhook endpoints.
-
-    Run it every hour, from cron for example; several at once do no harm. Exits with 1 if something is left to do.
-    """
-    state = get_state()
-    chosen = None if tenant is None else key_of(_tenant(state, tenant))
-    with _progress_bar(0) as bar:
-
-        def lengthen(steps: int) -> None:
-            bar.length += steps
-
-        scope = reconcile.Scope(state, FETCHERS, chosen, None if mode is None else Mode(mode))
-        report = reconcile.reconcile(scope, on_found=lengthen, on_done=bar.update)
-    for what, count in report.done.items():
-        click.echo(f"{what}: {count}")
-    for note in report.notes:
-        click.echo(f"- {note}")
-    _end_with(report.problems)
-
-
 @stripe_commands.command("rotate-kek")
 def rotate_kek() -> None:
     """Encrypt all secrets in the database under the newest key of ENCRYPTION_KEYS, while the app runs."""
     state = get_state()
-    with _told_plainly():
-        with _progress_bar(rekey.count_old(state)) as bar:
+    with told_plainly():
+        with progress_bar(rekey.count_old(state)) as bar:
             problems = rekey.rotate(state, bar.update)
         newest, *older = rekey.rows_per_key(state).items()
     click.echo(f"{newest[0]}: {newest[1]} rows. This is the newest key.")
     for key_id, rows in older:
         advice = (_ROWS_LEFT if rows else _NO_ROWS_LEFT) if key_id else _LOST_ROWS
         click.echo(f"{key_id or 'no key of ENCRYPTION_KEYS'}: {rows} rows — {advice}")
-    _end_with(problems, failed=any(rows for _, rows in older))
+    end_with(problems, failed=any(rows for _, rows in older))
 
 
 _LOST_ROWS = "damaged, or their key is missing. Their tenants enter their keys again on the payment settings page."
@@ -274,9 +257,9 @@ def move_secrets(name: str) -> None:
             f"VALETPRO_STRIPE_SECRET_STORE_OPTIONS: {{'others': {{{name!r}: {{…its options…}}}}}}. The 'database' is "
             "there once VALETPRO_STRIPE_ENCRYPTION_KEYS is set, your own store once VALETPRO_STRIPE_SECRET_STORE is."
         )
-    with _told_plainly():
+    with told_plainly():
         waiting = sum(rows for store, rows in rekey.rows_per_store(state).items() if store != name)
-        with _progress_bar(waiting) as bar:
+        with progress_bar(waiting) as bar:
             problems = rekey.move(state, state.stores[name], bar.update)
         counts = rekey.rows_per_store(state)
     for store in sorted({*counts, name}):
@@ -287,88 +270,7 @@ def move_secrets(name: str) -> None:
         click.echo(f"New secrets still go to {chosen!r}: set VALETPRO_STRIPE_SECRET_STORE to {name!r} to change that.")
     if not problems and set(counts) - {name}:
         problems = ["Some secrets were added or changed meanwhile. Run this again to move them, too."]
-    _end_with(problems)
-
-
-@stripe_commands.command("worker")
-@click.option("--once", is_flag=True, help="End when nothing is due any more.")
-def work_off(once: bool) -> None:
-    """Handle stored events, and those that failed when it is their time, until SIGTERM or SIGINT ends it.
-
-    Run as many as you like: each event is one worker's at a time.
-    """
-    state, stop = get_state(), threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        # The present event is finished first.
-        signal.signal(name, lambda *_: stop.set())
-    if not once:
-        worker.keep_draining(state, FETCHERS, should_stop=stop.is_set, pause=stop.wait)
-        return
-    with _progress_bar(worker.count_due(state)) as bar:
-        done = worker.drain(state, FETCHERS, on_done=lambda _: bar.update(1), should_stop=stop.is_set)
-    click.echo(", ".join(f"{number} {status}" for status, number in sorted(done.items())) or "Nothing was due.")
-
-
-@stripe_commands.command("replay")
-@click.argument("event_ids", nargs=-1, required=True, metavar="EVENT_ID…")
-@click.option("--force", is_flag=True, help="Also those that were handled: what their handlers did is done again.")
-def replay_events(event_ids: tuple[str, ...], force: bool) -> None:
-    """Handle each EVENT_ID (evt_…, or the number of its row) once more. Exits with 1 if one is not processed then."""
-    state, failed = get_state(), False
-    for wanted in event_ids:
-        try:
-            row = _event(state, wanted)
-            status = replay.replay(state, row, FETCHERS, actor="operator", force=force)
-            reason = f" {row.error}" if row.error else ""
-            click.echo(f"{wanted}: {status}.{reason}")
-            failed |= status is not EventStatus.processed
-        except ValetProStripeError as error:
-            state.session.rollback()
-            click.echo(f"{wanted}: not replayed. {error} {error.hint}".rstrip())
-            failed = True
-    _end_with([], failed=failed)
-
-
-def _event(state: State, wanted: str) -> WebhookEvent:
-    """Return the event with Stripe's id ``wanted``, or with that number: tenants may sign any id, so it may be several.
-
-    :raises ValetProStripeError: if there is none, or not only one.
-    """
-    model = state.models.WebhookEvent
-    is_number = wanted.isascii() and wanted.isdigit() and len(wanted) < 19
-    rows = state.session.scalars(
-        sa.select(model).where(model.id == int(wanted) if is_number else model.event_id == wanted)
-    )
-    found = list(rows)
-    if not found:
-        raise ValetProStripeError("There is no such event. It may have been pruned.")
-    if len(found) > 1:
-        each = "; ".join(f"{row.id} (by {row.scope}, tenant {row.tenant_id})" for row in found)
-        raise ValetProStripeError(f"Several endpoints have an event of this id. Name one by its number: {each}.")
-    return found[0]
-
-
-@stripe_commands.command("prune")
-def prune_old() -> None:
-    """Delete what RETENTION_DAYS let go: bodies of events, old events, archived secrets. Run it daily."""
-    state, now = get_state(), utcnow()
-    with _progress_bar(prune.count_prunable(state, now)) as bar:
-        done, problems = prune.prune(state, now, bar.update)
-    for name in (prune.BODIES, prune.EVENTS, prune.STATES, prune.SECRETS):
-        click.echo(f"{done[name]} {name}")
-    _end_with(problems)
-
-
-def _progress_bar(length: int) -> Any:
-    """Return a progress bar, seen only on a terminal, and apart from what the command prints."""
-    return click.progressbar(length=length, file=sys.stderr, hidden=not sys.stderr.isatty())
-
-
-def _end_with(problems: list[str], *, failed: bool = False) -> None:
-    for problem in problems:
-        click.echo(f"- {problem}", err=True)
-    if problems or failed:
-        raise click.exceptions.Exit(1)
+    end_with(problems)
 
 
 @stripe_commands.command("sandbox")

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+from babel.dates import format_timedelta
 
 from . import custody, rekey
 from .enums import AccountType, Mode, OnboardingStatus
 from .errors import SecretUnavailableError, ValetProStripeError
 from .gateway import ask_stripe, make_platform_client
 from .models import TABLES
+from .models.types import utcnow
 from .neutralize import made_elsewhere
 from .secrets.database import DatabaseStore
 from .state import State
+from .webhooks import platform_check
+from .webhooks.facts import gather
+from .webhooks.health import OVERDUE
 
 _HTMX: Final = Path(__file__).parent / "static" / "valetpro_stripe" / "htmx.min.js"
 #: How session keys begin that stand in tutorials, without their punctuation. Short ones can be guessed as well.
 _KNOWN_KEYS: Final = ("change", "default", "dev", "example", "insecure", "mysecret", "secretkey", "supersecret", "your")
 _SHORTEST_KEY: Final = 16
+#: How often somebody should have looked at tenants' own webhook endpoints: ``reconcile`` does, every hour.
+_LOOKED_AFTER: Final = timedelta(days=1)
 
 
 def find_problems(state: State, *, online: bool) -> list[str]:
@@ -29,10 +37,16 @@ def find_problems(state: State, *, online: bool) -> list[str]:
 
     :param online: also ask Stripe whether the keys work, and each secret store for one of its secrets.
     """
-    problems = [*_host(state), *_address(state)]
+    problems = [*_host(state), *_address(state), *_engine(state)]
     schema = list(_schema(state))
     # Rows can be asked only where their columns are.
-    problems += schema or [*_elsewhere(state), *_secrets(state, online=online), *_raw_keys(state)]
+    problems += schema or [
+        *_elsewhere(state),
+        *_secrets(state, online=online),
+        *_raw_keys(state),
+        *_inbox(state),
+        *(_endpoints(state) if online else ()),
+    ]
     for mode in Mode:
         problems += _mode(state, mode, online=online)
     if not any(state.config.secret_key(mode) for mode in Mode):
@@ -74,6 +88,18 @@ def _address(state: State) -> Iterator[str]:
     local = address.hostname in {"localhost", "127.0.0.1"}
     if state.config.live_secret_key and address.scheme != "https" and not local:
         yield "Stripe sends live events and guests to https only: set VALETPRO_STRIPE_PUBLIC_URL to an https address."
+
+
+def _engine(state: State) -> Iterator[str]:
+    if state.config.processing != "celery":
+        return
+    from .celery import is_swept
+
+    if not is_swept(state.app):
+        yield (
+            "An event that failed, or whose message was lost, waits for ever, since nothing sweeps the inbox: add "
+            "flask_valetpro_stripe.celery.beat_schedule() to the Celery app's beat_schedule, and run Celery's beat."
+        )
 
 
 def _schema(state: State) -> Iterator[str]:
@@ -169,6 +195,44 @@ def _raw_keys(state: State) -> Iterator[str]:
         )
 
 
+def _inbox(state: State) -> Iterator[str]:
+    """Tell of events that wait for somebody; what they are about, and why they failed, ``health`` says."""
+    now = utcnow()
+    found = gather(state, now)
+    since = [each.waiting.due_since for each in found if each.waiting.due_since is not None]
+    overdue = now - min(since, default=now)
+    if overdue > OVERDUE[state.config.processing]:
+        age = format_timedelta(overdue, locale="en")
+        yield f"Events have waited for {age}, and nobody handles them: {_WORKS_OFF[state.config.processing]}"
+    if dead := sum(each.waiting.dead for each in found):
+        yield (
+            f"{_count(dead, 'event')} given up: 'flask stripe health' says why. Once that is mended, 'flask stripe "
+            "replay EVENT_ID' handles them again."
+        )
+
+
+_WORKS_OFF: Final = {
+    "celery": "see that a Celery worker and beat run, or keep 'flask stripe worker' running beside them.",
+    "inline": "run 'flask stripe reconcile' every hour, from cron for example, or keep 'flask stripe worker' running.",
+}
+
+
+def _endpoints(state: State) -> Iterator[str]:
+    model = state.models.Connection
+    looked_at = sa.func.coalesce(model.endpoint_checked_at, model.connected_at, model.created_at)
+    wanted = sa.select(sa.func.count(model.id)).where(
+        model.account_type == AccountType.RAW_KEYS,
+        model.ended_at.is_(None),
+        model.endpoint_id.is_not(None),
+        looked_at < utcnow() - _LOOKED_AFTER,
+    )
+    if forgotten := state.session.scalar(wanted):
+        yield (
+            f"{_count(forgotten, 'webhook endpoint')} made in tenants' own accounts, and nobody has looked at Stripe "
+            "whether they are still there and on: run 'flask stripe reconcile' every hour, from cron for example."
+        )
+
+
 def _count(number: int, what: str) -> str:
     return f"One {what} was" if number == 1 else f"{number} {what}s were"
 
@@ -192,5 +256,6 @@ def _mode(state: State, mode: Mode, *, online: bool) -> Iterator[str]:
 def _online(state: State, mode: Mode) -> Iterator[str]:
     try:
         ask_stripe(f"Asking Stripe with the {mode} key", make_platform_client(state, mode).v1.balance.retrieve)
+        yield from platform_check.find_problems(state, mode)
     except ValetProStripeError as error:
         yield f"{error} {error.hint}"

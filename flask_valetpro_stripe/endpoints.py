@@ -116,6 +116,14 @@ def ensure(state: State, connection: Connection, *, actor: str) -> None:
     state.session.commit()
     if endpoint_id is None or not _keep(client, endpoint_id, body, ours):
         make(state, connection, actor=actor)
+        return
+    _forget_state(connection)
+    state.session.commit()
+
+
+def _forget_state(connection: Connection) -> None:
+    """Forget what Stripe said about the endpoint: it was about what is over now."""
+    connection.endpoint_state = None
 
 
 def _present_secret(state: State, connection: Connection) -> int | None:
@@ -320,6 +328,7 @@ def save_secret(
     custody.require_unchanged(state, connection, custody.WEBHOOK_SECRET, before)
     custody.switch(state, connection, entrusted, valid_until=utcnow() + OVERLAP)
     connection.endpoint_id = endpoint_id or connection.endpoint_id
+    _forget_state(connection)
     action, known_by = "endpoint_made" if endpoint_id else "webhook_secret_saved", entrusted.fingerprint
     audit.record_about(state, connection, actor=actor, action=action, fingerprint=known_by, endpoint_id=endpoint_id)
 

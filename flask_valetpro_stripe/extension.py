@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -12,8 +13,9 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from . import audit, ui
-from .cli import stripe_commands
+from .cli_inbox import stripe_commands
 from .config import Config, read_config
+from .counts import Count, count_nothing
 from .errors import ConfigurationError
 from .events import Handler, Registry
 from .gateway import SharedHTTPClient
@@ -22,8 +24,8 @@ from .models import Models, declare_models
 from .rekey import refuse_missing_keys
 from .secrets.make import make_stores
 from .state import EXTENSION, Callbacks, State
-from .webhooks import inbox
 from .webhooks import views as webhook
+from .webhooks.running import watch_rollbacks
 from .webhooks.tenants import TenantEndpoints
 from .webhooks.verify import platform_endpoints
 
@@ -44,7 +46,7 @@ class ValetProStripe:
     def __init__(self, db: SQLAlchemy, *, tenant: type[Any], payment: type[Any]) -> None:
         self.models: Models = declare_models(tenant, payment)
         audit.guard(db.session)
-        inbox.watch_rollbacks(db.session)
+        watch_rollbacks(db.session)
         self._db = db
         self._callbacks = Callbacks()
         self._registry = Registry()
@@ -94,6 +96,8 @@ class ValetProStripe:
 
     def _make_state(self, app: Flask) -> State:
         config = read_config(app.config, relaxed=app.debug or app.testing)
+        count = _count_for(config)
+        secrets = config.secret_store, config.secret_store_options, config.encryption_keys
         return State(
             app=app,
             config=config,
@@ -103,9 +107,10 @@ class ValetProStripe:
             callbacks=self._callbacks,
             platform_endpoints=platform_endpoints(config),
             tenant_endpoints=TenantEndpoints(),
-            stores=make_stores(config.secret_store, config.secret_store_options, config.encryption_keys),
+            stores=make_stores(*secrets, on_error=partial(count, "vault_errors")),
             http_client=SharedHTTPClient(),
             enqueue=_enqueue_for(app, config),
+            count=count,
         )
 
 
@@ -126,3 +131,12 @@ def _enqueue_for(app: Flask, config: Config) -> Callable[[int, str], None] | Non
             "pip install 'flask-valetpro-stripe[celery]'"
         ) from None
     return enqueue_for(app)
+
+
+def _count_for(config: Config) -> Count:
+    """Return what counts for :func:`.monitoring.metrics`; without prometheus-client, nothing does."""
+    try:
+        from .metrics import Counters
+    except ModuleNotFoundError:
+        return count_nothing
+    return Counters(f"{config.public_url}{config.webhook_url}")

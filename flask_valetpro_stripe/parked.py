@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from .enums import AccountType, EventStatus
+from .enums import AccountType, EventStatus, Mode
 from .models import Connection
 from .models.types import utcnow
 from .state import State
@@ -79,6 +79,15 @@ def keep_within_bounds(state: State) -> int:
         .execution_options(synchronize_session=False)
     )
     return len(deleted.all())
+
+
+def count(state: State) -> dict[Mode, int]:
+    """Return how many parked events there are in each mode, tenants' own among them."""
+    model = state.models.WebhookEvent
+    # In the statement itself: of a parameter, PostgreSQL cannot know that the index has all that fits.
+    is_parked = sa.bindparam(None, EventStatus.parked, type_=model.status.type, literal_execute=True)
+    wanted = sa.select(model.mode, sa.func.count().label("events")).where(model.status == is_parked)
+    return {row.mode: row.events for row in state.session.execute(wanted.group_by(model.mode))}
 
 
 def _is_nobodys(state: State) -> sa.ColumnElement[bool]:

@@ -14,6 +14,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session
 
 from .config import Config
+from .counts import Count, count_nothing
 from .errors import ConfigurationError
 from .models import Models
 from .secrets.store import SecretStore
@@ -46,6 +47,8 @@ class State:
     #: Tells a worker that an event is stored, by its row's id and its type; None where handlers run before Stripe is
     #: answered.
     enqueue: Callable[[int, str], None] | None = field(default=None, kw_only=True)
+    #: Counts for whoever watches this process.
+    count: Count = field(default=count_nothing, kw_only=True)
     #: The one transport to Stripe, shared by all tenants; tests put a simulator's here.
     http_client: stripe.HTTPClient
 

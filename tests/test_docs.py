@@ -257,7 +257,7 @@ def test_keys_of_the_simulators_page_can_be_pasted_and_lack_nothing(sqlite_url: 
         assert plaza.connection.publishable_key == publishable
 
 
-@pytest.mark.parametrize("document", [f"docs/{page.name}" for page in sorted((PROJECT / "docs").glob("[5-8]*.md"))])
+@pytest.mark.parametrize("document", [f"docs/{page.name}" for page in sorted((PROJECT / "docs").glob("[5-9]*.md"))])
 def test_sentences_that_a_page_quotes_are_said_by_the_package(document: str) -> None:
     package = PROJECT / "flask_valetpro_stripe"
     files = [*package.rglob("*.py"), *package.rglob("*.html")]

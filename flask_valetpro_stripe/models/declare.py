@@ -73,8 +73,16 @@ def declare_models(tenant: type[Any], payment: type[Any]) -> Models:
         viewonly=True,
         uselist=False,
     )
+    _index_paid(payment)
     sa.event.listen(tenant.stripe_mode, "set", _forget_connection, propagate=True)
     return Models(Tenant=tenant, Payment=payment, payment_tenant=_tenant_attribute(payment, keys.tenant), **declared)
+
+
+def _index_paid(payment: Any) -> None:
+    """Let what a connection was paid lately be found among all that it ever was."""
+    is_paid = payment.paid_at.is_not(None)
+    name = f"ix_{payment.__table__.name}_stripe_paid"
+    sa.Index(name, payment.connection_id, payment.created_at, postgresql_where=is_paid, sqlite_where=is_paid)
 
 
 def _forget_connection(tenant: Any, *_: Any) -> None:

@@ -193,6 +193,9 @@ class WebhookEvent(_Hosted):
     body: Mapped[str | None] = mapped_column(sa.Text)
     received_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     processed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    #: It was fetched from Stripe's list, since nobody had delivered it. False again once Stripe delivers it after all:
+    #: only what is delivered proves that deliveries arrive.
+    was_missed: Mapped[bool] = mapped_column(default=False, server_default=sa.text("false"))
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
@@ -216,6 +219,22 @@ class WebhookEvent(_Hosted):
                 "received_at",
                 postgresql_where=sa.text(NEEDS_ATTENTION),
                 sqlite_where=sa.text(NEEDS_ATTENTION),
+            ),
+            # Only what nobody works on by itself: few, of a table that keeps everything.
+            sa.Index(
+                "ix_stripe_webhook_event_aside",
+                "status",
+                "tenant_id",
+                "mode",
+                postgresql_where=sa.text("status IN ('dead', 'parked')"),
+                sqlite_where=sa.text("status IN ('dead', 'parked')"),
+            ),
+            sa.Index(
+                "ix_stripe_webhook_event_missed",
+                "tenant_id",
+                "received_at",
+                postgresql_where=sa.text("was_missed"),
+                sqlite_where=sa.text("was_missed = 1"),
             ),
             sa.Index("ix_stripe_webhook_event_received", "received_at"),
         )
@@ -279,7 +298,16 @@ class Operation(PaymentOwned):
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:
-        return (sa.UniqueConstraint("tenant_id", "mode", "kind", "idempotency_key", name="uq_stripe_operation_key"),)
+        return (
+            sa.UniqueConstraint("tenant_id", "mode", "kind", "idempotency_key", name="uq_stripe_operation_key"),
+            # Only what has no outcome yet: few, of a table with a row for each payment.
+            sa.Index(
+                "ix_stripe_operation_open",
+                "attempted_at",
+                postgresql_where=sa.text("state IN ('new', 'unknown')"),
+                sqlite_where=sa.text("state IN ('new', 'unknown')"),
+            ),
+        )
 
     @property
     def stripe_idempotency_key(self) -> str:

@@ -50,11 +50,25 @@ class Outcome(StrEnum):
 def find_unfinished(state: State, tenant_id: Any = None, mode: Mode | None = None) -> Sequence[tuple[str, Any, Mode]]:
     """Return the ids of calls that have waited too long for their outcome, with their tenants and modes."""
     model = state.models.Operation
-    which = [model.state.in_(_OPEN), model.attempted_at < utcnow() - UNANSWERED]
+    which = _waited(state)
     which += [] if tenant_id is None else [model.tenant_id == tenant_id]
     which += [] if mode is None else [model.mode == mode]
     wanted = sa.select(model.id, model.tenant_id, model.mode).where(*which).order_by(model.attempted_at).limit(MOST)
     return [(row.id, row.tenant_id, row.mode) for row in state.session.execute(wanted)]
+
+
+def count(state: State) -> dict[Mode, int]:
+    """Return how many calls have waited too long for their outcome, in each mode."""
+    model = state.models.Operation
+    wanted = sa.select(model.mode, sa.func.count().label("calls")).where(*_waited(state))
+    return {row.mode: row.calls for row in state.session.execute(wanted.group_by(model.mode))}
+
+
+def _waited(state: State) -> list[sa.ColumnElement[bool]]:
+    model = state.models.Operation
+    # In the statement itself: of parameters, PostgreSQL cannot know that the index has all that fits.
+    is_open = sa.bindparam(None, _OPEN, type_=model.state.type, expanding=True, literal_execute=True)
+    return [model.state.in_(is_open), model.attempted_at < utcnow() - UNANSWERED]
 
 
 def finish(state: State, operation_id: str) -> Outcome:

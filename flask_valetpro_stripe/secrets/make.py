@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from ..crypto import KeyRing
@@ -30,13 +30,18 @@ MAKE_A_KEY: Final = 'python -c "import base64, os; print(base64.b64encode(os.ura
 
 
 def make_stores(
-    chosen: str | object, options: Mapping[str, Any], encryption_keys: tuple[Secret, ...]
+    chosen: str | object,
+    options: Mapping[str, Any],
+    encryption_keys: tuple[Secret, ...],
+    *,
+    on_error: Callable[[str], object] = lambda _: None,
 ) -> Mapping[str, SecretStore]:
     """Return every store that secrets can be read from, by name; the first is the one that new secrets go into.
 
     These are the chosen one, those in ``options["others"]`` (name → options; secrets are moved out of them), and the
     database whenever there are encryption keys. Nothing is asked of a vault yet.
 
+    :param on_error: called with a vault's name each time that it cannot give what it is asked for.
     :raises ConfigurationError: for options that cannot work. Their values are never repeated.
     """
     own = {option: value for option, value in options.items() if option != _OTHERS and value is not None}
@@ -44,7 +49,7 @@ def make_stores(
     for store in (_make(chosen, own, encryption_keys), *_make_others(options.get(_OTHERS) or {})):
         if store.name in stores:
             raise ConfigurationError(f"{SETTING}: others holds the store that VALETPRO_STRIPE_SECRET_STORE chose.")
-        stores[store.name] = store
+        stores[store.name] = store if store.name == _DATABASE else RememberingStore(store, on_error=on_error)
     if encryption_keys and _DATABASE not in stores:
         stores[_DATABASE] = DatabaseStore(KeyRing(encryption_keys))
     return stores
@@ -60,10 +65,10 @@ def _make(chosen: str | object, options: Mapping[str, Any], encryption_keys: tup
         _refuse_unknown(_DATABASE, options, {_OTHERS})
         return _make_database(encryption_keys)
     if isinstance(chosen, str):
-        return RememberingStore(_make_vault(chosen, options))
+        return _make_vault(chosen, options)
     store = _make_custom(chosen)
     _refuse_unknown(store.name, options, {_OTHERS})
-    return RememberingStore(store)
+    return store
 
 
 def _make_database(encryption_keys: tuple[Secret, ...]) -> SecretStore:
@@ -84,7 +89,7 @@ def _make_others(others: object) -> Iterable[SecretStore]:
                 f"{SETTING}: others must be a dict from {', '.join(map(repr, VAULTS))} to that store's options. "
                 "The database is read whenever VALETPRO_STRIPE_ENCRYPTION_KEYS is set, and is not named there."
             )
-        yield RememberingStore(_make_vault(name, {o: value for o, value in options.items() if value is not None}))
+        yield _make_vault(name, {o: value for o, value in options.items() if value is not None})
 
 
 def _make_vault(name: str, options: Mapping[str, Any]) -> SecretStore:

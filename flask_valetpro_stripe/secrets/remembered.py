@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from ..errors import SecretUnavailableError
 from . import Secret
 from .asking import OncePerProcess
 from .store import Label, SecretStore, StoreDownError, down
@@ -24,8 +25,15 @@ T = TypeVar("T")
 class RememberingStore:
     """A vault that is asked at most once a minute for each version of each secret, and not while it is down."""
 
-    def __init__(self, store: SecretStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: SecretStore,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        on_error: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self.name = store.name
+        self._on_error = on_error
         self._store = store
         self._clock = clock
         # A worker that is forked while a thread holds it would wait forever.
@@ -62,8 +70,15 @@ class RememberingStore:
             self._known.pop((label, stored), None)
 
     def _asking(self, ask: Callable[[], T]) -> T:
-        if self._clock() < self._down_until:
-            raise down(self.name, "it did not answer a moment ago")
+        try:
+            if self._clock() < self._down_until:
+                raise down(self.name, "it did not answer a moment ago")
+            return self._ask(ask)
+        except SecretUnavailableError:
+            self._on_error(self.name)
+            raise
+
+    def _ask(self, ask: Callable[[], T]) -> T:
         try:
             return ask()
         except StoreDownError:

@@ -22,6 +22,7 @@ from ..enums import EventStatus
 from ..models import WebhookEvent
 from ..models.types import utcnow
 from ..state import State
+from .reasons import KILLED
 
 #: How long an event is one process's alone. Unless the row is held meanwhile, work that takes longer is done again by
 #: somebody else, and undone here.
@@ -33,7 +34,6 @@ LONG_LEASE: Final = timedelta(minutes=5)
 MOST_ATTEMPTS: Final = 16
 _FIRST_PAUSE: Final = timedelta(seconds=10)
 _LONGEST_PAUSE: Final = timedelta(hours=6)
-_KILLED: Final = "The process that handled it ended before it was done, each time."
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def _take(state: State, statement: Any, **wanted: Any) -> Claim | None:
         return None
     taken = Claim(**row._mapping)
     # Nobody ever recorded why: each of those processes was killed over it.
-    if taken.attempts > MOST_ATTEMPTS and fail(state, taken, _KILLED):
-        state.tell(signals.webhook_failed, event_id=taken.event_id, type=taken.type, error=_KILLED)
+    if taken.attempts > MOST_ATTEMPTS and fail(state, taken, KILLED):
+        state.tell(signals.webhook_failed, event_id=taken.event_id, type=taken.type, error=KILLED)
     return taken
 
 

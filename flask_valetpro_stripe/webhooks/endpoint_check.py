@@ -16,10 +16,13 @@ from ..models import Connection
 from ..models.types import utcnow
 from ..state import State
 
-_ENABLED: Final = "enabled"
-_MISSING: Final = "missing"
-#: It delivers to another address than this app's.
-_ELSEWHERE: Final = "elsewhere"
+#: What a connection's ``endpoint_state`` says: Stripe's own words,
+ENABLED: Final = "enabled"
+DISABLED: Final = "disabled"
+#: that Stripe has none,
+MISSING: Final = "missing"
+#: or that it delivers to another address than this app's.
+ELSEWHERE: Final = "elsewhere"
 _NO_SUCH: Final = "resource_missing"
 _LONGEST: Final = 32
 
@@ -53,7 +56,7 @@ def check(state: State, connection_id: int) -> str | None:
         _note(state, connection, f"unknown: {error.code}")
         raise
     _note(state, connection, found)
-    if found == _ELSEWHERE and connection.public_url != state.config.public_url:
+    if found == ELSEWHERE and connection.public_url != state.config.public_url:
         raise ValetProStripeError(
             f"Its webhook endpoint delivers to another address than {state.config.public_url}, where this connection "
             "was not made either.",
@@ -61,7 +64,8 @@ def check(state: State, connection_id: int) -> str | None:
             hint="If the app has moved, run 'flask stripe moved'. If this is a copy, run 'flask stripe neutralize'.",
         )
     _mend(state, connection, found)
-    return None if found == _ENABLED else found
+    _note(state, connection, ENABLED)
+    return None if found == ENABLED else found
 
 
 def _look(state: State, connection: Connection) -> str:
@@ -77,19 +81,18 @@ def _look(state: State, connection: Connection) -> str:
     except ValetProStripeError as error:
         if error.code != _NO_SUCH:
             raise
-        return _MISSING
-    return str(found.status) if found.url == url else _ELSEWHERE
+        return MISSING
+    return str(found.status) if found.url == url else ELSEWHERE
 
 
 def _mend(state: State, connection: Connection, found: str) -> None:
-    if found == _ELSEWHERE:
+    if found == ELSEWHERE:
         endpoints.make(state, connection, actor="reconcile")
     else:
         # It may be enabled, and tell us too little.
         endpoints.ensure(state, connection, actor="reconcile")
-    if found != _ENABLED:
+    if found != ENABLED:
         audit.record_about(state, connection, actor="reconcile", action="endpoint_mended", was=found)
-        _note(state, connection, _ENABLED)
 
 
 def _note(state: State, connection: Connection, said: str) -> None:

@@ -8,28 +8,26 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .. import audit, signals
 from ..connections import living_connections
 from ..context import event_context
+from ..counts import Outcome
 from ..enums import EventStatus, Mode
-from ..gateway import scrub
 from ..models import Connection, WebhookEvent
 from ..models.types import utcnow
 from ..state import State
 from . import claims, quick
 from .claims import Claim
+from .reasons import reason_of
 from .route import Route, route, route_again, route_by
+from .running import run_handlers
 from .verify import TENANTS_OWN, Endpoint, account_of
 
 log = logging.getLogger(__name__)
 #: How the types of events begin whose handlers change connections.
 _ABOUT_ACCOUNTS: Final = ("account.", "v2.core.account")
-#: Where a session keeps how often it was rolled back.
-_ROLLBACKS: Final = "valetpro_stripe_rollbacks"
 #: Asks Stripe, through a connection or on the platform's own account, about an event of one type.
 Fetcher = Callable[[State, Connection | None, Mapping[str, Any]], Any]
 Fetchers = Mapping[str, Fetcher]
@@ -43,8 +41,8 @@ class InFlightError(Exception):
     """Somebody else is handling the event at this moment; how it ends is not known yet."""
 
 
-def receive(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str, fetchers: Fetchers) -> None:
-    """Take in one genuine event: when this returns, it is committed, and a repeat of it changes nothing.
+def receive(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str, fetchers: Fetchers) -> Outcome:
+    """Take in one genuine event, and return what came of it: it is committed, and a repeat of it changes nothing.
 
     Inline, its handlers have run. With ``PROCESSING="celery"`` it is stored, and a worker is told.
 
@@ -53,15 +51,14 @@ def receive(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: st
     :raises sqlalchemy.exc.DBAPIError: if the database cannot answer.
     """
     if state.enqueue is not None:
-        store(state, endpoint, event, body)
-        return
-    if event["type"] not in fetchers and _receive_quickly(state, endpoint, event, body):
-        return
+        return _store_one(state, endpoint, event, body)[1]
+    if event["type"] not in fetchers and (outcome := _receive_quickly(state, endpoint, event, body)):
+        return outcome
     found = route(state, endpoint, event)
     values = _values(endpoint, event, body, found)
     # A captured delivery that is sent again and again must not make us ask Stripe each time.
     if event["type"] in fetchers and _was_here(state, values):
-        return
+        return "duplicate"
     started_at = utcnow()
     fetched = _fetch(state, found, event, fetchers)
     found = route_by(state, found, fetched)
@@ -69,25 +66,25 @@ def receive(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: st
     _lock_tenants_first(state, found, endpoint.scope, values["account_id"], event["type"])
     row = _take_in(state, values)
     if row is None:
-        state.session.rollback()
+        _note_delivery(state, values)
+        state.session.commit()
         log.info("webhook %s was here before", event["id"])
-        return
+        return "duplicate"
     row.fetched, row.fetched_at = fetched, started_at
-    _handle(state, values, row, found)
+    return _handle(state, values, row, found)
 
 
-def _receive_quickly(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str) -> bool:
-    """Take in an event by the short way, or a repeat of it; return False if only the long way can."""
+def _receive_quickly(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str) -> Outcome | None:
+    """Take in an event by the short way, or a repeat of it; return None if only the long way can."""
     if not quick.is_ordinary(endpoint, event) or event["type"].startswith(_ABOUT_ACCOUNTS):
-        return False
+        return None
     # Should a handler commit by itself, no worker takes it while we are at it.
     values = {**_values(endpoint, event, body, Route()), "due_at": utcnow() + claims.LONG_LEASE}
     taken = quick.insert_routed(state, values)
     if taken is None:
-        return _was_here(state, values)
+        return "duplicate" if _was_here(state, values) else None
     values |= {"connection_id": taken.connection_id, "tenant_id": taken.tenant_id}
-    _handle(state, values, quick.adopt(state, taken.id, values, event), quick.routed_to(state, taken))
-    return True
+    return _handle(state, values, quick.adopt(state, taken.id, values, event), quick.routed_to(state, taken))
 
 
 def _was_here(state: State, values: Mapping[str, Any]) -> bool:
@@ -99,7 +96,7 @@ def _was_here(state: State, values: Mapping[str, Any]) -> bool:
     return True
 
 
-def _handle(state: State, values: Mapping[str, Any], row: WebhookEvent, found: Route) -> None:
+def _handle(state: State, values: Mapping[str, Any], row: WebhookEvent, found: Route) -> Outcome:
     """Run the handlers of a row that is ours, if any may run, and commit what they wrote with it."""
     status = row.status
     with _present(state, found):
@@ -109,16 +106,28 @@ def _handle(state: State, values: Mapping[str, Any], row: WebhookEvent, found: R
             status = EventStatus.processed
         state.session.commit()
         _tell(state, row, status)
+    return "parked" if status is EventStatus.parked else "taken"
 
 
-def store(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str) -> int | None:
-    """Store one genuine event for a worker; return its row's id, or None if it was here before. Commits."""
+def store(
+    state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str, *, was_missed: bool = False
+) -> int | None:
+    """Store one genuine event for a worker; return its row's id, or None if it was here before. Commits.
+
+    :param was_missed: nobody delivered it.
+    """
+    return _store_one(state, endpoint, event, body, **({"was_missed": True} if was_missed else {}))[0]
+
+
+def _store_one(
+    state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str, **more: Any
+) -> tuple[int | None, Outcome]:
     if quick.is_ordinary(endpoint, event):
-        taken = quick.store_routed(state, {**_values(endpoint, event, body, Route()), "attempts": 0})
+        taken = quick.store_routed(state, {**_values(endpoint, event, body, Route()), "attempts": 0, **more})
         if taken is not None:
             _enqueue(state, taken.id, event["type"])
-            return taken.id
-    return _store(state, _values(endpoint, event, body, route(state, endpoint, event)))
+            return taken.id, "taken"
+    return _store(state, {**_values(endpoint, event, body, route(state, endpoint, event)), **more})
 
 
 def work(state: State, claimed: Claim, fetchers: Fetchers) -> EventStatus | None:
@@ -153,7 +162,7 @@ def _work(state: State, claimed: Claim, fetchers: Fetchers) -> EventStatus | Non
         set_committed_value(row, "error", found.parked)
         if found.parked is None:
             with claims.kept(state, claimed):
-                _run_handlers(state, row)
+                run_handlers(state, row)
         if not claims.finish(state, claimed, status, row.error):
             state.session.rollback()
             return None
@@ -229,20 +238,33 @@ def _insert(state: State, values: Mapping[str, Any]) -> Any:
     return quick.DIALECT_INSERT[dialect](model).values(**values)
 
 
-def _store(state: State, values: dict[str, Any]) -> int | None:
+def _store(state: State, values: dict[str, Any]) -> tuple[int | None, Outcome]:
     model = state.models.WebhookEvent
     insert = _insert(state, {**values, "attempts": 0}).on_conflict_do_nothing(index_elements=["scope", "event_id"])
     stored: int | None = state.session.scalar(insert.returning(model.id))
     if stored is None:
         stored = _store_again(state, values)
+    if stored is None and "was_missed" not in values:
+        _note_delivery(state, values)
     state.session.commit()
     if stored is None:
         log.info("webhook %s was here before", values["event_id"])
-    elif values["status"] is EventStatus.parked:
+        return None, "duplicate"
+    if values["status"] is EventStatus.parked:
         _tell(state, state.session.get_one(model, stored), EventStatus.parked)
-    else:
-        _enqueue(state, stored, values["type"])
-    return stored
+        return stored, "parked"
+    _enqueue(state, stored, values["type"])
+    return stored, "taken"
+
+
+def _note_delivery(state: State, values: Mapping[str, Any]) -> None:
+    """Note that Stripe delivered after all what was fetched from its list. The caller commits."""
+    model = state.models.WebhookEvent
+    same = (model.scope == values["scope"], model.event_id == values["event_id"])
+    # A worker that is at it is not waited for: it may have it for long.
+    fetched = (model.was_missed, model.status != EventStatus.processing)
+    came = sa.update(model).where(*same, *fetched).values(was_missed=False)
+    state.session.execute(came.execution_options(synchronize_session=False))
 
 
 def _enqueue(state: State, row_id: int, event_type: str) -> None:
@@ -297,6 +319,7 @@ def _take_again(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
         return None
     for name in ("status", "error", "connection_id", "tenant_id"):
         setattr(row, name, values[name])
+    row.was_missed = False
     # It may have been pruned since.
     row.body = row.body or values["body"]
     row.due_at = utcnow() + claims.LONG_LEASE
@@ -328,40 +351,12 @@ def _present(state: State, found: Route) -> AbstractContextManager[None]:
 
 def _run_inline(state: State, row: WebhookEvent, values: Mapping[str, Any]) -> None:
     try:
-        _run_handlers(state, row)
+        run_handlers(state, row)
     except Exception as error:
         state.session.rollback()
         log.exception("webhook %s (%s) failed", values["event_id"], values["type"])
         _record_failure(state, values, reason_of(error))
         raise HandlerFailedError(values["event_id"]) from error
-
-
-def watch_rollbacks(sessions: scoped_session[Any]) -> None:
-    """Let each of a host's sessions count how often it was rolled back."""
-    sa.event.listen(sessions, "after_rollback", _count_rollback)
-
-
-def _count_rollback(session: Session) -> None:
-    session.info[_ROLLBACKS] = session.info.get(_ROLLBACKS, 0) + 1
-
-
-def _run_handlers(state: State, row: WebhookEvent) -> None:
-    session = state.session
-    before = session.info.get(_ROLLBACKS)
-    for handler in state.registry.handlers_of(row.type):
-        handler(row)
-    session.flush()
-    # Who closes the session or removes it has rolled back as well.
-    if session.info.get(_ROLLBACKS) != before or row not in state.session:
-        raise RuntimeError("A handler rolled the session back, and the event too. Use db.session.begin_nested().")
-
-
-def reason_of(error: Exception) -> str:
-    """Return what an error says, as every database stores it, without keys and without guests' data."""
-    # SQLAlchemy's own text holds the statement's parameters, guests' data among them; the driver's holds less.
-    words = error.orig if isinstance(error, DBAPIError) else error
-    said = f"{type(error).__name__}: {words}".replace("\0", "").encode(errors="replace").decode()
-    return scrub(said)[:500]
 
 
 def _record_failure(state: State, values: Mapping[str, Any], reason: str) -> None:
@@ -371,7 +366,7 @@ def _record_failure(state: State, values: Mapping[str, Any], reason: str) -> Non
     failed = claims.after_failure(reason, attempts)
     insert = _insert(state, {**values, **failed})
     # What was parked has a tenant now, and perhaps no body any more.
-    found = {"connection_id": values["connection_id"], "tenant_id": values["tenant_id"]}
+    found = {"connection_id": values["connection_id"], "tenant_id": values["tenant_id"], "was_missed": False}
     counted = {"attempts": model.attempts + 1, "generation": model.generation + 1}
     state.session.execute(
         insert.on_conflict_do_update(

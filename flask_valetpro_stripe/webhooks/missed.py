@@ -183,7 +183,7 @@ def _take(state: State, source: Source, event: dict[str, Any]) -> bool:
         return False
     if next(state.registry.handlers_of(parsed["type"]), None) is None:
         return False
-    return store(state, source.endpoint, parsed, body) is not None
+    return store(state, source.endpoint, parsed, body, was_missed=True) is not None
 
 
 def _remember(state: State, source: Source, until: datetime) -> None:

@@ -27,7 +27,7 @@ DIALECT_INSERT: Final[Mapping[str, Callable[..., Any]]] = {"postgresql": postgre
 #: parameters, once of each type.
 _FOUND: Final = ("mode", "account_id", "connection_id", "tenant_id")
 #: What the database puts in by itself. Left out, it would be read when it is first looked at.
-_AS_INSERTED: Final = {"generation": 0, "processed_at": None}
+_AS_INSERTED: Final = {"generation": 0, "processed_at": None, "was_missed": False}
 
 
 def is_ordinary(endpoint: Endpoint, event: Mapping[str, Any]) -> bool:
@@ -151,7 +151,9 @@ def is_processed(state: State, values: Mapping[str, Any]) -> bool:
 @lru_cache(maxsize=64)
 def _select_processed(events: sa.Table) -> Any:
     same = [events.c[name] == sa.bindparam(name) for name in ("scope", "event_id")]
-    return sa.select(events.c.id).where(*same, events.c.status == EventStatus.processed)
+    # That one which was fetched is delivered after all, the long way notes.
+    done = [events.c.status == EventStatus.processed, sa.not_(events.c.was_missed)]
+    return sa.select(events.c.id).where(*same, *done)
 
 
 def _connection(state: State) -> sa.Connection:

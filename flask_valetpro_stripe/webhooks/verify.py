@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from ..config import Config
+from ..counts import Reason
 from ..enums import Mode
 from ..secrets import Secret
 
@@ -51,6 +52,10 @@ class Endpoint:
 
 class RefusedError(Exception):
     """The delivery is not a genuine event. Nothing about why is told to the sender."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason
 
 
 def platform_endpoints(config: Config) -> tuple[Endpoint, ...]:
@@ -149,7 +154,7 @@ def parse_event(body: bytes) -> dict[str, Any]:
         raise RefusedError("json") from None
     # What does not open so often is not so deep.
     if body.count(b"{") + body.count(b"[") > _DEEPEST and _is_deeper(event, _DEEPEST):
-        raise RefusedError("depth")
+        raise RefusedError("json")
     if not isinstance(event, dict) or not _has_shape(event):
         raise RefusedError("shape")
     return event

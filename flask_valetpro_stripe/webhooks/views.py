@@ -66,19 +66,24 @@ def _take(state: State, verify_: Callable[[bytes, str | None], Endpoint]) -> Res
         endpoint = verify_(body, request.headers.get("Stripe-Signature"))
         event = parse_event(body)
         refuse_foreign(endpoint, event)
-        receive(state, endpoint, event, body.decode(), FETCHERS)
+        state.count("deliveries", receive(state, endpoint, event, body.decode(), FETCHERS))
     except RequestEntityTooLarge:
+        state.count("rejected", "too_large")
         return _answer(413, "The body is too large.")
-    except (RefusedError, ClientDisconnected) as reason:
-        log.info("webhook refused: %s", reason)
+    except (RefusedError, ClientDisconnected) as refused:
+        state.count("rejected", refused.reason if isinstance(refused, RefusedError) else "cut_off")
+        log.info("webhook refused: %s", refused)
         return _answer(400, "This is not a signed Stripe event.")
     except HandlerFailedError:
+        state.count("deliveries", "failed")
         return _answer(500, "A handler failed. Deliver the event again.")
     except InFlightError:
         state.session.rollback()
+        state.count("deliveries", "unavailable")
         return _answer(503, "The event is being handled now. Deliver it again.")
     except (DBAPIError, PoolTimeoutError, ValetProStripeError) as error:
         state.session.rollback()
+        state.count("deliveries", "unavailable")
         log.warning("a webhook cannot be taken now: %s", type(error).__name__)
         return _answer(503, "The event cannot be taken now. Deliver it again.")
     return _answer(200, "Taken.")

@@ -61,6 +61,7 @@ def test_the_commands_are_listed_with_what_they_do(host: Host) -> None:
         "worker",
         "reconcile",
         "replay",
+        "health",
         "prune",
     ):
         assert f"  {command} " in shown

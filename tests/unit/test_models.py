@@ -44,7 +44,7 @@ COLUMNS = {
     """,
     "stripe_webhook_event": """
         account_id attempts body connection_id due_at error event_id generation id mode processed_at received_at scope
-        status tenant_id type
+        status tenant_id type was_missed
     """,
     "stripe_operation": """
         attempt attempted_at connection_id created_at error id idempotency_key kind mode params payment_id state

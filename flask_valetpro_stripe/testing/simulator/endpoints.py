@@ -10,11 +10,13 @@ def make_endpoint(scope: Scope, params: Json, *, secret: str | None = None, thin
 
     ``thin`` lets it hear v2's thin events too, as if it were an event destination as well.
     """
+    connect = bool(params.get("connect"))
     endpoint = {
         "id": new_id("we"),
         "object": "webhook_endpoint",
         "api_version": given(params, "api_version"),
-        "application": None,
+        # What tells the two kinds apart: nothing else in the object does.
+        "application": scope.account.client_id(livemode=scope.livemode) if connect else None,
         "created": scope.now(),
         "description": given(params, "description"),
         "enabled_events": params["enabled_events"],
@@ -25,7 +27,7 @@ def make_endpoint(scope: Scope, params: Json, *, secret: str | None = None, thin
     }
     # (secret, valid until); the last one is the current secret
     secrets = [(secret or new_webhook_secret(), None)]
-    return scope.add(endpoint, connect=bool(params.get("connect")), secrets=secrets, thin=thin)
+    return scope.add(endpoint, connect=connect, secrets=secrets, thin=thin)
 
 
 def roll_secret(ledger: Ledger, endpoint: str, *, keep_old: float) -> str:
