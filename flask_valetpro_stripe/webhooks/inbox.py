@@ -284,6 +284,8 @@ def _store_again(state: State, values: Mapping[str, Any]) -> int | None:
             model.scope == values["scope"],
             model.event_id == values["event_id"],
             model.status == EventStatus.parked,
+            # What came for one tenant never becomes another's, whoever has its account by now.
+            sa.or_(model.tenant_id.is_(None), model.tenant_id == values["tenant_id"]),
             sa.literal(values["status"] is not EventStatus.parked),
         )
         .values(body=body, **{name: values[name] for name in names})
@@ -335,6 +337,9 @@ def _find_unfinished(state: State, values: Mapping[str, Any], *, lock: bool) -> 
     row = state.session.scalar((wanted.with_for_update() if lock else wanted).execution_options(populate_existing=True))
     if row is None or row.status in (EventStatus.processed, EventStatus.dead) or values["status"] is EventStatus.parked:
         return None
+    if row.tenant_id not in (None, values["tenant_id"]):
+        # What came for one tenant never becomes another's, whoever has its account by now.
+        return None
     if row.status is EventStatus.processing and row.due_at is not None and row.due_at > utcnow():
         raise InFlightError(values["event_id"])
     return row
@@ -368,11 +373,13 @@ def _record_failure(state: State, values: Mapping[str, Any], reason: str) -> Non
     # What was parked has a tenant now, and perhaps no body any more.
     found = {"connection_id": values["connection_id"], "tenant_id": values["tenant_id"], "was_missed": False}
     counted = {"attempts": model.attempts + 1, "generation": model.generation + 1}
+    # Whose lease has ended is most likely dead: that it failed again must count, or it never would.
+    is_somebodys = sa.and_(model.status == EventStatus.processing, model.due_at > utcnow())
     state.session.execute(
         insert.on_conflict_do_update(
             index_elements=["scope", "event_id"],
             set_={**failed, **found, **counted, "body": sa.func.coalesce(model.body, values["body"])},
-            where=model.status.not_in([EventStatus.processed, EventStatus.processing]),
+            where=sa.and_(model.status != EventStatus.processed, sa.not_(is_somebodys)),
         )
     )
     state.session.commit()

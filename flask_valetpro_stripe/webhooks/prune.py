@@ -78,10 +78,11 @@ def _what(state: State, now: datetime) -> dict[str, tuple[Any, list[sa.ColumnEle
         untouched = sa.or_(event.processed_at.is_(None), event.processed_at < limit)
         return [event.received_at < limit, event.status.in_(_FINISHED), untouched]
 
+    going = sa.and_(*finished_before(known))
     unused = sa.or_(secret.valid_until.is_(None), secret.valid_until < now)
     return {
         EVENTS: (event, finished_before(known)),
-        BODIES: (event, [*finished_before(kept), event.received_at >= known, event.body.is_not(None)]),
+        BODIES: (event, [*finished_before(kept), sa.not_(going), event.body.is_not(None)]),
         STATES: (oauth, [oauth.expires_at < now]),
         SECRETS: (secret, [secret.archived_at < kept, secret.stored.is_not(None), unused]),
     }

@@ -340,6 +340,22 @@ def test_a_worker_finishes_what_failed_inline_when_it_is_due(box: Box) -> None:
     assert box.name_of(box.stage.plaza) == "Plaza!"
 
 
+def test_a_delivery_that_fails_after_the_worker_was_killed_is_counted_with_its_reason(box: Box) -> None:
+    """Else it would never be dead, however often Stripe delivers it, and nobody would read why."""
+    box.on(fail)
+    event = ping()
+    row_id = box.put(event)
+    slow = box.must_claim(row_id)
+    box.end_lease(row_id)
+
+    assert answer(box.stage.deliver(event)) == FAILED
+    row = box.row(row_id)
+    assert (row.status, row.attempts, row.error) == ("failed", 2, "ValueError: poison")
+    assert row.due_at > utcnow()
+    assert box.work(slow) is None
+    assert box.row(row_id).attempts == 2
+
+
 def test_a_dead_event_that_stripe_delivers_again_is_taken_and_not_run(box: Box) -> None:
     box.on(fail)
     event = ping()

@@ -69,6 +69,15 @@ def test_what_was_replayed_lately_is_kept_as_if_it_had_come_lately(box: Box) -> 
     assert left(box) == {row_id: True}
 
 
+def test_what_was_replayed_late_loses_its_body_30_days_after_that(box: Box) -> None:
+    """Not at the moment only when its row may go as well."""
+    row_id = aged(box, EventStatus.processed, 40)
+    box.set(row_id, processed_at=utcnow() - timedelta(days=31))
+
+    assert run(box)[:2] == ["1 bodies of events", "0 events"]
+    assert left(box) == {row_id: False}
+
+
 def test_a_longer_retention_keeps_rows_and_bodies_as_long(sqlite_url: str) -> None:
     with make_stage(sqlite_url, RETENTION_DAYS=90) as stage:
         box = Box(stage)

@@ -196,6 +196,27 @@ def test_an_account_that_moved_to_another_tenant_takes_no_old_payments_along(sta
     assert (stage.payment(payment).status, stage.payment(payment).tenant_id) == ("PENDING", stage.plaza.id)
 
 
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "inline"])
+@pytest.mark.parametrize("parked", [True, False], ids=["parked", "failed"])
+def test_an_event_that_came_for_one_tenant_never_becomes_anothers(stage: Stage, stored: bool, parked: bool) -> None:
+    """Plaza's account is Seaside's by the time that Stripe delivers the event again."""
+    if not parked:
+        stage.host.valetpro.on("customer.created")(lambda event: 1 / 0)
+        assert stage.deliver(ping(id="evt_1")).status_code == 500
+    with stage.host.app.app_context():
+        connections.disconnect(stage.host.state, stage.host.tenant(stage.plaza.id), Mode.test, actor="tests")
+    stage.deliver(ping(id="evt_1"))
+    stage.host.connect(stage.seaside, PLAZA)
+    seen = seen_by_handlers(stage)
+    stage.host.state.enqueue = (lambda *_: None) if stored else None
+
+    assert answer(stage.deliver(ping(id="evt_1"))) == TAKEN
+    assert (stage.row().tenant_id, stage.row().status) == (stage.plaza.id, "parked" if parked else "failed")
+    assert seen == []
+    stage.deliver(ping(id="evt_2"))
+    assert stage.rows()[1].tenant_id == stage.seaside.id
+
+
 def test_a_duplicate_is_answered_and_changes_nothing(stage: Stage) -> None:
     seen = seen_by_handlers(stage)
     event = ping()
