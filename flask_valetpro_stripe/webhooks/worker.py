@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,15 +15,18 @@ from ..enums import EventStatus
 from ..state import State
 from .claims import claim_next, is_due
 from .inbox import Fetchers, work
-from .turns import tenants_waiting
+from .turns import Turns, count_held, tenants_waiting
 
 log = logging.getLogger(__name__)
 #: Events of one tenant that are handled before it is another tenant's turn.
 SHARE: Final = 5
+#: Seconds after which it is another tenant's turn, however few events that were.
+LONGEST: Final = 1.0
 #: Seconds between two looks into an inbox where nothing waits.
 IDLE: Final = 1.0
 #: Seconds before the database is tried again that could not answer.
 _AWAY: Final = 2.0
+_FAILURES: Final = (EventStatus.failed, EventStatus.dead)
 #: Is called with what became of an event; None if somebody else has it.
 Told = Callable[[EventStatus | None], object]
 
@@ -44,14 +46,18 @@ def drain(
 
     :param should_stop: asked before each event: what is begun is finished, what is not is left to others.
     """
-    done: Counter[str] = Counter()
-    while tenants := list(tenants_waiting(state)):
-        # Several workers begin with different tenants.
-        random.shuffle(tenants)
-        before = done.total()
-        for tenant_id in tenants:
-            done += _drain_share(state, tenant_id, fetchers, on_done, should_stop)
-        if done.total() == before:
+    done, turns = Counter[str](), None
+    while tenants := tenants_waiting(state):
+        turns = turns or Turns(count_held(state))
+        took: dict[Any, float] = {}
+        for tenant_id in turns.of_round(tenants):
+            became, seconds = _drain_share(state, tenant_id, fetchers, on_done, should_stop)
+            if became:
+                done += became
+                took[tenant_id] = seconds
+        if took:
+            turns.note(took)
+        elif not turns.forgive():
             # All that was due is somebody else's by now, or we are to stop.
             break
     return done
@@ -59,21 +65,27 @@ def drain(
 
 def _drain_share(
     state: State, tenant_id: Any, fetchers: Fetchers, on_done: Told, should_stop: Callable[[], bool]
-) -> Counter[str]:
-    """Handle the next events of one tenant, up to its share."""
-    done: Counter[str] = Counter()
-    while done.total() < SHARE and not should_stop():
+) -> tuple[Counter[str], float]:
+    """Handle the next events of one tenant, up to its share; return what they became, and the seconds that it took."""
+    done, seconds = Counter[str](), 0.0
+    while done.total() < SHARE and seconds < LONGEST and not should_stop():
+        began = time.monotonic()
         try:
             claimed = claim_next(state, tenant_id)
-            if claimed is None:
-                break
-            status = work(state, claimed, fetchers)
+            status = work(state, claimed, fetchers) if claimed else None
         finally:
             # Nothing of one tenant's event is left in the session for the next.
             state.db.session.remove()
+        seconds += time.monotonic() - began
+        if claimed is None:
+            break
         done[str(status or "lost")] += 1
         on_done(status)
-    return done
+        if status in _FAILURES:
+            # What fails once fails often, and would take all of its turns: it counts as a whole one.
+            seconds *= SHARE / done.total()
+            break
+    return done, seconds
 
 
 def count_due(state: State) -> int:
