@@ -14,6 +14,7 @@ from ..enums import AccountType, Mode, OnboardingStatus, PaymentStatus
 from ..models import Connection, WebhookEvent, key_of
 from ..onboarding.presets import PRESETS
 from ..state import State
+from ..webhooks.health import Health, health_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Card:
     connection: Connection | None
     #: Of this connection; one that failed is shown whatever connection it came by.
     last_event: WebhookEvent | None
+    #: How the events of this mode are: whether they come, and are handled.
+    health: Health
     open_payments: int
     #: What the operator must set before accounts can be connected by Stripe Connect, where that is offered.
     operator_must_set: tuple[str, ...]
@@ -60,6 +63,7 @@ def _card(state: State, tenant: Any, mode: Mode) -> Card:
         status=connection.status if connection else OnboardingStatus.NOT_CONNECTED,
         connection=connection,
         last_event=_last_event(state, tenant, mode, connection),
+        health=health_of(state, tenant, mode),
         open_payments=_open_payments(state, tenant, mode),
         operator_must_set=operator,
         missing=tuple(missing_for(state, tenant, mode)),

@@ -89,7 +89,7 @@ def test_a_tenant_whose_handler_takes_a_second_each_time_keeps_nobody_waiting(
         for each in (healthy, poisoned):
             each_of_the_others_was_handled_once(each)
         assert {row.status.value for row in poisoned.rows(poison=True)} <= {"processed", "received"}
-        # Of each worker's time what every other had, the second that it may be ahead, and the nap in which it gets there.
+        # Of each worker's time what every other had, the second that it may be ahead, and the nap that takes it there.
         longest = sum(ended - began for began, ended in poisoned.slices) / HOTELS + 1.0 + 2 * NAP
         assert poisoned.signs.tries.value * NAP <= WORKERS * longest
         assert ratio <= MOST_LATER or poisoned.hotels_events < ENOUGH
