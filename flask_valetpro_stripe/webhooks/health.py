@@ -200,14 +200,16 @@ def _silent(seen: _Seen) -> _Judgement | None:
 
 _OPERATOR_LOOKS: Final = (
     "The operator runs 'flask stripe doctor --online', and looks at the webhook endpoint for {} in the platform's "
-    "Stripe Dashboard: its address, whether it is on, and whether its signing secret is in this app's settings."
+    "Stripe Dashboard: its address, whether it is on, and whether its signing secret is in this app's settings. The "
+    "next event that arrives ends it; the Dashboard can send one again."
 )
 _SILENT: Final = {
     **dict.fromkeys(AccountType, _OPERATOR_LOOKS.format("connected accounts")),
     AccountType.PLATFORM: _OPERATOR_LOOKS.format("your account"),
     AccountType.RAW_KEYS: (
         "An admin of the tenant looks at the webhook endpoint in its Stripe Dashboard: its address, whether it is on, "
-        "and what answers it gets. Saving the API key again on the payment settings page mends most of it."
+        "and what answers it gets. Saving the API key again on the payment settings page mends most of it. The next "
+        "event that arrives ends it; the Dashboard can send one again."
     ),
 }
 
@@ -267,7 +269,6 @@ def _nothing_lately(seen: _Seen) -> _Judgement | None:
         if (age := seen.age_of(last)) <= QUIET:
             return None
         since = f"for {_in_words(age)}"
-    # What was fetched is no payment that became paid, or it would have been held against the endpoint.
     return _Judgement(Verdict.idle, f"No event has come {since}, and no payment was paid without one.{_fetched(seen)}")
 
 

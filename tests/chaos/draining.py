@@ -123,7 +123,8 @@ class Group:
 
     def start(self) -> None:
         """Start the workers, and return when all of them could begin."""
-        self.workers = [self._started() for _ in range(WORKERS)]
+        for _ in range(WORKERS):
+            self.workers.append(self._started())
         for _ in self.workers:
             assert self.signs.ready.acquire(timeout=PATIENCE), "A worker did not start."
 
@@ -182,8 +183,8 @@ def group(url: str, *, hotels_events: int, poison_events: int, kind: str) -> Ite
         fill(host, poison_events, is_poison=True)
         fill(host, hotels_events, is_poison=False)
         made = Group(url, host, hotels_events, kind)
-        made.start()
         try:
+            made.start()
             yield made
         finally:
             made.end()

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from flask_valetpro_stripe.models.types import utcnow
 from tests.servers import PostgreSQL
 
 from .draining import HOTELS, NAP, WORKERS, Group, alternate, group
@@ -89,7 +88,7 @@ def test_a_tenant_whose_handler_takes_a_second_each_time_keeps_nobody_waiting(
         for each in (healthy, poisoned):
             each_of_the_others_was_handled_once(each)
         assert {row.status.value for row in poisoned.rows(poison=True)} <= {"processed", "received"}
-        # Of each worker's time what every other had, the second that it may be ahead, and the nap that takes it there.
+        # Of each worker's time what every other had, the second that it may be ahead, and the nap that brings it there.
         longest = sum(ended - began for began, ended in poisoned.slices) / HOTELS + 1.0 + 2 * NAP
         assert poisoned.signs.tries.value * NAP <= WORKERS * longest
         assert ratio <= MOST_LATER or poisoned.hotels_events < ENOUGH
@@ -104,8 +103,7 @@ def test_a_tenant_whose_events_kill_their_worker_keeps_nobody_waiting_for_long(
         for each in (healthy, poisoned):
             each_of_the_others_was_handled_once(each)
         tried = [row for row in poisoned.rows(poison=True) if row.attempts]
-        assert len(tried) == poisoned.signs.tries.value > 0
+        assert sum(row.attempts for row in tried) == poisoned.signs.tries.value > 0
         assert {row.status.value for row in tried} == {"processing"}
-        assert all(row.due_at > utcnow() for row in tried)
         # Without a look at who died, one for each round of forty of the others' events or so.
         assert poisoned.deaths <= max(2 * WORKERS, poisoned.hotels_events // 200)

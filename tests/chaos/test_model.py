@@ -28,6 +28,8 @@ from .inbox_model import LEASE, SAID, SOURCES, Claim, Event, Inbox, Row
 from .inbox_stage import InboxStage, Key, Seen, make_inbox_stage
 
 T = TypeVar("T")
+#: What a worker has in hand: the model's claim, and the real one.
+Hand = tuple[Claim, Any]
 #: Which of several: the story's next act is about one of those that are there by then.
 ANY: Final = st.integers(0, 999)
 TENANT: Final = st.sampled_from(TENANTS)
@@ -41,8 +43,9 @@ DELIVERY: Final = st.one_of(
     st.tuples(TENANT, st.sampled_from(SAID)).map(lambda told: (HOME[told[0]], told[1], told[0])),
     st.tuples(SOURCE, st.sampled_from(SAID), TENANT),
 )
-#: Enough for any pause after a failure, for a lease, for a consent, …, and for a body to go.
-WAITS: Final = [timedelta(minutes=2), LEASE + timedelta(minutes=1), timedelta(minutes=20), timedelta(days=1)]
+AFTER_A_LEASE: Final = LEASE + timedelta(minutes=1)
+#: Enough for the pause after a failure, for a lease, for a consent, …, and for a body to go.
+WAITS: Final = [timedelta(minutes=2), AFTER_A_LEASE, timedelta(minutes=20), timedelta(days=1)]
 LONG: Final = [timedelta(days=6), timedelta(days=31)]
 #: Without the explanation of a failure, which traces every line that is run.
 PHASES: Final = [Phase.generate, Phase.shrink]
@@ -73,8 +76,8 @@ class Story(RuleBasedStateMachine):
         self.model: Inbox = stage.begin()
         #: Every event that Stripe made.
         self.sent: dict[Key, Event] = {}
-        #: What workers had in hand when they died, or grew slow: the model's claim, and the real one.
-        self.claims: list[tuple[Claim, Any]] = []
+        #: What workers had when they died, or grew slow.
+        self.hands: list[Hand] = []
         #: The rows after the act before this, and the tenant whose act this is; None if it is not one tenant's.
         self.before: dict[Key, Seen] = {}
         self.actor: str | None = None
@@ -101,7 +104,6 @@ class Story(RuleBasedStateMachine):
         self.note("deliver")
         self.send(*delivery)
 
-    @precondition(lambda self: self.sent)
     @rule(any_=ANY, by=st.none() | SOURCE)
     def deliver_again(self, any_: int, by: str | None) -> None:
         """The same event, or another one with its id by some endpoint."""
@@ -115,9 +117,10 @@ class Story(RuleBasedStateMachine):
         """While its lease runs, or after it, when the worker must have died."""
         self.note("deliver what a worker had" if is_over else "deliver what a worker has")
         row = pick(self.waiting(), any_)
-        self.take(self.model.claim(row, early=True), self.stage.claim(row.event.key, early=True))
+        self.claim(row, early=True)
+        self.is_as_the_model_says()
         if is_over:
-            self.go_on(WAITS[1])
+            self.go_on(AFTER_A_LEASE)
         self.post(row.event)
 
     def waiting(self) -> list[Row]:
@@ -175,35 +178,44 @@ class Story(RuleBasedStateMachine):
         row = pick(self.model.rows.values(), any_)
         self.actor = row.tenant
         if how == "as the next":
-            self.take(self.model.claim_next(row.tenant), self.stage.claim_next(row.tenant))
+            self.hold(self.model.claim_next(row.tenant), self.stage.claim_next(row.tenant))
         else:
-            early = how == "early"
-            self.take(self.model.claim(row, early=early), self.stage.claim(row.event.key, early=early))
+            self.claim(row, early=how == "early")
 
-    def take(self, ours: Claim | None, real: Any) -> None:
+    def claim(self, row: Row, *, early: bool = False) -> Hand | None:
+        return self.hold(self.model.claim(row, early=early), self.stage.claim(row.event.key, early=early))
+
+    def hold(self, ours: Claim | None, real: Any) -> Hand | None:
         assert (ours is None) == (real is None)
-        if ours is not None:
-            self.claims.append((ours, real))
+        if ours is None:
+            return None
+        self.hands.append((ours, real))
+        return self.hands[-1]
 
-    @precondition(lambda self: self.claims)
+    @precondition(lambda self: self.hands)
     @rule(any_=ANY, after=st.sampled_from(["a moment", "others have it", "others are done"]))
     def come_back(self, any_: int, after: str) -> None:
         """A worker was slow, and goes on with what it had in hand, whosever that is by then."""
         self.note(f"come back after {after}")
-        ours, real = self.claims.pop(any_ % len(self.claims))
-        row = ours.row
+        hand = self.hands.pop(any_ % len(self.hands))
+        row = hand[0].row
         if self.model.rows.get(row.event.key) is not row:
             # It was so slow that even the row is gone.
             return
         if after != "a moment":
-            self.go_on(WAITS[1])
+            self.go_on(AFTER_A_LEASE)
         if after == "others have it":
-            self.take(self.model.claim(row), self.stage.claim(row.event.key, early=False))
+            self.claim(row)
         elif after == "others are done":
             self.drain(timedelta())
-        status = self.model.work(ours)
-        assert self.stage.work(real) == status
-        self.note(f"came back: {status or 'too late'}")
+        self.note(f"came back: {self.work(hand) or 'too late'}")
+
+    def work(self, hand: Hand) -> str | None:
+        ours, real = hand
+        # The real one first: others may do something meanwhile.
+        became = self.stage.work(real)
+        assert became == self.model.work(ours)
+        return became
 
     @precondition(lambda self: self.runnable())
     @rule(any_=ANY)
@@ -211,26 +223,23 @@ class Story(RuleBasedStateMachine):
         """A handler commits by itself and dawdles; when it writes at last, its event is another worker's."""
         self.note("overtake")
         row = pick(self.runnable(), any_)
-        ours, real = self.model.claim(row, early=True), self.stage.claim(row.event.key, early=True)
-        assert (ours is None) == (real is None)
-        if ours is not None:
+        slow = self.claim(row, early=True)
+        if slow is not None:
             self.stage.meanwhile(lambda: self.finish_first(row))
-            assert self.stage.work(real) is None
-            assert self.model.work(ours) is None
+            assert self.work(slow) is None
+
+    def finish_first(self, row: Row) -> None:
+        self.go_on(AFTER_A_LEASE)
+        quick = self.claim(row)
+        if quick is not None:
+            self.work(quick)
+            self.note("overtaken")
 
     def runnable(self) -> list[Row]:
         """Return the rows that wait, and that the host alone has something to do about."""
         return [
             row for row in self.waiting() if row.event.kind == "plain" and not (row.connection and row.connection.ended)
         ]
-
-    def finish_first(self, row: Row) -> None:
-        self.go_on(LEASE + timedelta(minutes=1))
-        ours, real = self.model.claim(row), self.stage.claim(row.event.key, early=False)
-        assert (ours is None) == (real is None)
-        if ours is not None:
-            assert self.stage.work(real) == self.model.work(ours)
-            self.note("overtaken")
 
     # -- people
 

@@ -19,8 +19,8 @@ from tests.webhooks.stage import PLAZA, SEASIDE, Stage, make_stage
 
 PROCESSES = 4
 #: How often each event is delivered at once, shared out among the processes' threads, and how many events there are.
-DELIVERIES = size("DELIVERIES", 16, 64)
-EVENTS = size("EVENTS", 50, 200)
+DELIVERIES = size("DUPLICATE_DELIVERIES", 16, 64)
+EVENTS = size("DUPLICATE_EVENTS", 50, 200)
 #: Seconds after which a run that hangs is given up.
 PATIENCE = 120 + EVENTS * DELIVERIES // 8
 

@@ -114,7 +114,7 @@ def test_whatever_order_the_events_come_in_two_hotels_payments_end_as_stripe_say
             assert rows.end_of(story) == story.end, f"SEED={first + number} PERMUTATIONS=1:\n{in_words(order)}"
     tell(
         capsys,
-        f"{stage.host.state.config and stage.simulator and ''}{PERMUTATIONS} orders of {EVENTS} events of a payment, "
+        f"{PERMUTATIONS} orders of {EVENTS} events of a payment, "
         f"with repeats and a second hotel's: {delivered} deliveries in {time.monotonic() - began:.1f} s, "
         f"all ended as Stripe says (SEED={first})",
     )

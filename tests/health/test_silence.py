@@ -43,7 +43,7 @@ def test_a_payment_that_was_found_paid_while_nothing_came_is_held_against_the_en
     assert found.remedy == (
         "The operator runs 'flask stripe doctor --online', and looks at the webhook endpoint for connected accounts in "
         "the platform's Stripe Dashboard: its address, whether it is on, and whether its signing secret is in this "
-        "app's settings."
+        "app's settings. The next event that arrives ends it; the Dashboard can send one again."
     )
     assert words(health(stage.host, stage.seaside)) == ("idle", False)
 
@@ -221,7 +221,8 @@ def test_a_hotel_with_keys_of_its_own_is_sent_to_its_own_dashboard(raw_host: Hos
     assert words(found) == ("broken", True)
     assert found.remedy == (
         "An admin of the tenant looks at the webhook endpoint in its Stripe Dashboard: its address, whether it is on, "
-        "and what answers it gets. Saving the API key again on the payment settings page mends most of it."
+        "and what answers it gets. Saving the API key again on the payment settings page mends most of it. The next "
+        "event that arrives ends it; the Dashboard can send one again."
     )
     assert words(health(raw_host, seaside.tenant)) == ("idle", False)
     assert plaza.deliver(ping(account=None)).status_code == 200
