@@ -66,7 +66,7 @@ def receive(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: st
     _lock_tenants_first(state, found, endpoint.scope, values["account_id"], event["type"])
     row = _take_in(state, values)
     if row is None:
-        _note_delivery(state, values)
+        quick.note_delivery(state, values)
         state.session.commit()
         log.info("webhook %s was here before", event["id"])
         return "duplicate"
@@ -245,7 +245,7 @@ def _store(state: State, values: dict[str, Any]) -> tuple[int | None, Outcome]:
     if stored is None:
         stored = _store_again(state, values)
     if stored is None and "was_missed" not in values:
-        _note_delivery(state, values)
+        quick.note_delivery(state, values)
     state.session.commit()
     if stored is None:
         log.info("webhook %s was here before", values["event_id"])
@@ -255,16 +255,6 @@ def _store(state: State, values: dict[str, Any]) -> tuple[int | None, Outcome]:
         return stored, "parked"
     _enqueue(state, stored, values["type"])
     return stored, "taken"
-
-
-def _note_delivery(state: State, values: Mapping[str, Any]) -> None:
-    """Note that Stripe delivered after all what was fetched from its list. The caller commits."""
-    model = state.models.WebhookEvent
-    same = (model.scope == values["scope"], model.event_id == values["event_id"])
-    # A worker that is at it is not waited for: it may have it for long.
-    fetched = (model.was_missed, model.status != EventStatus.processing)
-    came = sa.update(model).where(*same, *fetched).values(was_missed=False)
-    state.session.execute(came.execution_options(synchronize_session=False))
 
 
 def _enqueue(state: State, row_id: int, event_type: str) -> None:

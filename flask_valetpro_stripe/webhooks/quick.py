@@ -156,6 +156,16 @@ def _select_processed(events: sa.Table) -> Any:
     return sa.select(events.c.id).where(*same, *done)
 
 
+def note_delivery(state: State, values: Mapping[str, Any]) -> None:
+    """Note that Stripe delivered after all what was fetched from its list. The caller commits."""
+    model = state.models.WebhookEvent
+    same = (model.scope == values["scope"], model.event_id == values["event_id"])
+    # A worker that is at it is not waited for: it may have it for long.
+    fetched = (model.was_missed, model.status != EventStatus.processing)
+    came = sa.update(model).where(*same, *fetched).values(was_missed=False)
+    state.session.execute(came.execution_options(synchronize_session=False))
+
+
 def _connection(state: State) -> sa.Connection:
     """Return the session's connection to the database of the inbox. What is pending is not flushed."""
     return state.session.connection({"mapper": _mapper(state.models.WebhookEvent)})
