@@ -363,7 +363,7 @@ def _record_failure(state: State, values: Mapping[str, Any], reason: str) -> Non
     # What was parked has a tenant now, and perhaps no body any more.
     found = {"connection_id": values["connection_id"], "tenant_id": values["tenant_id"], "was_missed": False}
     counted = {"attempts": model.attempts + 1, "generation": model.generation + 1}
-    # Whose lease has ended is most likely dead: that it failed again must count, or it never would.
+    # A worker whose lease has ended was most likely killed: nobody else will count this failure.
     is_somebodys = sa.and_(model.status == EventStatus.processing, model.due_at > utcnow())
     state.session.execute(
         insert.on_conflict_do_update(

@@ -201,9 +201,7 @@ def test_a_bank_debit_that_fails_after_a_declined_card_ends_the_same_in_every_or
     assert {end["stripe_charge_id"] for _, end in ends} == {None}
 
 
-def debit_after_a_declined_card(
-    stage: Stage, same_guest: bool
-) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
+def debit_after_a_declined_card(stage: Stage, same_guest: bool) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
     """Return a payment, its events and the session of a bank debit that a guest began after a card was declined."""
     payment = stage.make_payment(stage.plaza)
     with stage.events_while() as happening:
