@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from babel.dates import format_timedelta
 
 from . import monitoring
-from .cli import end_with, find_tenant, progress_bar, stripe_commands
+from .cli import end_with, find_tenant, need_tables, progress_bar, stripe_commands
 from .enums import EventStatus, Mode
 from .errors import ValetProStripeError
 from .handlers import FETCHERS
@@ -36,6 +36,7 @@ def reconcile_missed(tenant: str | None, mode: str | None) -> None:
     Run it every hour, from cron for example; several at once do no harm. Exits with 1 if something is left to do.
     """
     state = get_state()
+    need_tables(state)
     chosen = None if tenant is None else key_of(find_tenant(state, tenant))
     with progress_bar(0) as bar:
 
@@ -58,6 +59,7 @@ def reconcile_missed(tenant: str | None, mode: str | None) -> None:
 def tell_health(tenant: str | None, mode: str | None, as_json: bool) -> None:
     """Say how each tenant's events are: a verdict, and what to do. Exits with 1 if somebody has to do something."""
     state, modes = get_state(), [Mode(mode)] if mode else list(Mode)
+    need_tables(state)
     if tenant is None:
         found = [each for each in overview(state) if each.mode in modes]
     else:
@@ -106,6 +108,7 @@ def work_off(once: bool) -> None:
     Run as many as you like: each event is one worker's at a time.
     """
     state, stop = get_state(), threading.Event()
+    need_tables(state)
     for name in (signal.SIGTERM, signal.SIGINT):
         # The present event is finished first.
         signal.signal(name, lambda *_: stop.set())
@@ -123,6 +126,7 @@ def work_off(once: bool) -> None:
 def replay_events(event_ids: tuple[str, ...], force: bool) -> None:
     """Handle each EVENT_ID (evt_…, or the number of its row) once more. Exits with 1 if one is not processed then."""
     state, failed = get_state(), False
+    need_tables(state)
     for wanted in event_ids:
         try:
             row = _event(state, wanted)
@@ -160,6 +164,7 @@ def _event(state: State, wanted: str) -> WebhookEvent:
 def prune_old() -> None:
     """Delete what RETENTION_DAYS let go: bodies of events, old events, archived secrets. Run it daily."""
     state, now = get_state(), utcnow()
+    need_tables(state)
     with progress_bar(prune.count_prunable(state, now)) as bar:
         done, problems = prune.prune(state, now, bar.update)
     for name in (prune.BODIES, prune.EVENTS, prune.STATES, prune.SECRETS):

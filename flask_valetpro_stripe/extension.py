@@ -70,7 +70,8 @@ class ValetProStripe:
         """Register a handler of one Stripe event type, or of all with ``"*"``.
 
         It runs after ours, in the transaction of the inbox, with the event's tenant as ``current_tenant``: what it
-        writes through ``db.session`` commits with the event, or not at all. If it raises, Stripe delivers again.
+        writes through ``db.session`` commits with the event, or not at all. If it raises, Stripe
+        delivers it again, or a worker tries it again.
         """
 
         def register(handler: HandlerT) -> HandlerT:

@@ -36,9 +36,11 @@ def _on_payment(
 ) -> None:
     """Apply the event's object to the payment that it, or ``known_by``, is about, if that is one of ours."""
     state = get_state()
+    if event.account_id is not None and event.tenant_id is None:
+        return
     owner = None if event.account_id is None else event.tenant_id
     payment = find_for_object(state, owner, event.account_id, event.mode, known_by or event.object)
-    if payment is None or (event.account_id is not None and owner is None):
+    if payment is None:
         return
     if event.scope.startswith(TENANTS_OWN) and not _is_by_key(payment):
         # Its tenant can sign what it likes. What the platform is party to, only Stripe's events to it may change.
@@ -71,10 +73,9 @@ def _is_by_key(payment: LockedPayment) -> bool:
 
 def mark_session(event: WebhookEvent) -> None:
     """Bring the payment to what its Checkout Session says."""
-    if event.scope.startswith(TENANTS_OWN):
-        _on_payment(event, apply_session)
-        return
-    key = mark_paid(get_state(), event.tenant_id, event.account_id, event.mode, event.object)
+    is_tenants = event.scope.startswith(TENANTS_OWN)
+    paid = (get_state(), event.tenant_id, event.account_id, event.mode, event.object)
+    key = None if is_tenants else mark_paid(*paid)
     if key is None:
         _on_payment(event, apply_session)
     else:

@@ -64,12 +64,12 @@ def keep_within_bounds(state: State) -> int:
     Nothing was done about them, so that one that comes again is no duplicate.
     """
     model = state.models.WebhookEvent
-    newest_first = model.id.desc()
-    of_account = sa.func.row_number().over(partition_by=(model.account_id, model.mode), order_by=newest_first)
+    of_account = sa.func.row_number().over(partition_by=(model.account_id, model.mode), order_by=model.id.desc())
+    each = sa.select(model.id, of_account.label("of_account")).where(_is_nobodys(state)).subquery()
+    # What one account has too much of takes no place of the others'.
+    newest_first = (each.c.of_account > MOST_OF_ACCOUNT, each.c.id.desc())
     of_all = sa.func.row_number().over(order_by=newest_first)
-    ranked = (
-        sa.select(model.id, of_account.label("of_account"), of_all.label("of_all")).where(_is_nobodys(state)).subquery()
-    )
+    ranked = sa.select(each.c.id, each.c.of_account, of_all.label("of_all")).subquery()
     too_many = sa.or_(ranked.c.of_account > MOST_OF_ACCOUNT, ranked.c.of_all > MOST)
     deleted = state.session.scalars(
         sa.delete(model)

@@ -74,6 +74,8 @@ def forget(session: Session, model: Any, key: Any) -> None:
     """Let the session read the payment again, if it has it: its row was written without the object."""
     known = session.identity_map.get(sa.inspect(model).identity_key_from_primary_key((key,)))
     if known is not None:
+        # What the host has changed of it is not lost.
+        session.flush()
         session.expire(known)
 
 

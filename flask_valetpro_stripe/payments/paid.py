@@ -29,7 +29,8 @@ def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, 
     """
     intent, amount = session.get("payment_intent"), session.get("amount_total")
     same = {"stripe_payment_link_id": session.get("payment_link"), "stripe_checkout_session_id": session.get("id")}
-    is_usual = session.get("payment_status") in PAID_SESSION and type(amount) is int and 0 <= amount < _TOO_LARGE
+    is_paid = session.get("object") == "checkout.session" and session.get("payment_status") in PAID_SESSION
+    is_usual = is_paid and type(amount) is int and 0 <= amount < _TOO_LARGE
     if not is_usual or not all(map(is_id, [intent, session.get("currency"), *same.values()])):
         return None
     if tenant_id is None or account_id is None:
@@ -49,7 +50,8 @@ def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, 
     }
     connection = state.session.connection({"mapper": sa.inspect(model)})
     key = connection.execute(_marking(state.models, tuple(same)), values).scalar()
-    forget(state.session, model, key)
+    if key is not None:
+        forget(state.session, model, key)
     return key
 
 
@@ -60,14 +62,17 @@ def _marking(models: Models, names: tuple[str, ...]) -> Any:
     column: Any = mapper.columns
     set_ = {column[name]: sa.bindparam(name, type_=column[name].type) for name in _SET if name != "paid_at"}
     now = sa.bindparam("now", type_=column.paid_at.type)
+    key = mapper.primary_key[0]
+    meant = sa.select(key).where(*about(models, names, is_platforms=False, has_account=True)).limit(1)
     return (
         sa.update(mapper.local_table)
         .where(
-            *about(models, names, is_platforms=False, has_account=True),
+            # One, as for all other news: a row with the session's link, and one with its id, may be two.
+            key == meant.scalar_subquery(),
             column.amount == sa.bindparam("amount_"),
             column.currency == sa.bindparam("currency_"),
             sa.or_(*(column.status == status for status in MAY_BE_PAID)),
         )
         .values({**set_, column.paid_at: sa.func.coalesce(column.paid_at, now)})
-        .returning(mapper.primary_key[0])
+        .returning(key)
     )

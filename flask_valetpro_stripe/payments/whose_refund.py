@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..credentials import client_for
 from ..enums import Mode
-from ..errors import InvalidKeyError, MissingPermissionError, NotConnectedError, ValetProStripeError
+from ..errors import ConfigurationError, InvalidKeyError, MissingPermissionError, NotConnectedError, ValetProStripeError
 from ..gateway import ask_stripe, make_account_client
 from ..models import Connection
 from ..state import State
@@ -44,7 +44,7 @@ def fetch_intent_of_refund(
         client = client_for(state, connection) if connection is not None else make_account_client(state, mode, None)
         state.session.commit()
         return ask_stripe("Reading what a refund is of", client.v1.payment_intents.retrieve, intent).to_dict()
-    except (NotConnectedError, InvalidKeyError, MissingPermissionError) as error:
+    except (ConfigurationError, NotConnectedError, InvalidKeyError, MissingPermissionError) as error:
         log.warning("what a refund on account %s is of cannot be read: %s", account, error.code)
     except ValetProStripeError as error:
         if error.code != _MISSING:

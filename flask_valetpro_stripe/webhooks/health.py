@@ -219,7 +219,8 @@ def _given_up(seen: _Seen) -> _Judgement | None:
     if not dead or failure is None:
         return None
     says = f"{_count(dead, 'event')} given up after {MOST_ATTEMPTS} tries. {failure.says}"
-    remedy = f"{failure.remedy} Once that is mended, replay what was given up: 'flask stripe replay' handles it again."
+    again = "have it handled again: on the tenant's page of events, or by 'flask stripe replay EVENT_ID'."
+    remedy = f"{failure.remedy} Once that is mended, {again}"
     return _Judgement(Verdict.failing, says, remedy, needs_person=True)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .. import audit, signals
-from ..connections import living_connections
+from .. import signals
 from ..context import event_context
 from ..counts import Outcome
 from ..enums import EventStatus, Mode
@@ -20,14 +19,13 @@ from ..models.types import utcnow
 from ..state import State
 from . import claims, quick
 from .claims import Claim
+from .lock_order import ABOUT_ACCOUNTS, lock_tenants_first
 from .reasons import reason_of
 from .route import Route, route, route_again, route_by
 from .running import run_handlers
-from .verify import TENANTS_OWN, Endpoint, account_of
+from .verify import Endpoint, account_of
 
 log = logging.getLogger(__name__)
-#: How the types of events begin whose handlers change connections.
-_ABOUT_ACCOUNTS: Final = ("account.", "v2.core.account")
 #: Asks Stripe, through a connection or on the platform's own account, about an event of one type.
 Fetcher = Callable[[State, Connection | None, Mapping[str, Any]], Any]
 Fetchers = Mapping[str, Fetcher]
@@ -63,7 +61,7 @@ def receive(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: st
     fetched = _fetch(state, found, event, fetchers)
     found = route_by(state, found, fetched)
     values = _values(endpoint, event, body, found)
-    _lock_tenants_first(state, found, endpoint.scope, values["account_id"], event["type"])
+    lock_tenants_first(state, found, endpoint.scope, values["account_id"], event["type"])
     row = _take_in(state, values)
     if row is None:
         quick.note_delivery(state, values)
@@ -76,7 +74,7 @@ def receive(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: st
 
 def _receive_quickly(state: State, endpoint: Endpoint, event: Mapping[str, Any], body: str) -> Outcome | None:
     """Take in an event by the short way, or a repeat of it; return None if only the long way can."""
-    if not quick.is_ordinary(endpoint, event) or event["type"].startswith(_ABOUT_ACCOUNTS):
+    if not quick.is_ordinary(endpoint, event) or event["type"].startswith(ABOUT_ACCOUNTS):
         return None
     # Should a handler commit by itself, no worker takes it while we are at it.
     values = {**_values(endpoint, event, body, Route()), "due_at": utcnow() + claims.LONG_LEASE}
@@ -101,8 +99,11 @@ def _handle(state: State, values: Mapping[str, Any], row: WebhookEvent, found: R
     status = row.status
     with _present(state, found):
         if found.parked is None:
+            generation = row.generation
             _run_inline(state, row, values)
-            quick.set_processed(state, row)
+            if not quick.set_processed(state, row, generation):
+                # A handler committed by itself, and somebody else has the event since.
+                raise InFlightError(values["event_id"])
             status = EventStatus.processed
         state.session.commit()
         _tell(state, row, status)
@@ -156,6 +157,8 @@ def _work(state: State, claimed: Claim, fetchers: Fetchers) -> EventStatus | Non
     found = route_by(state, known, fetched)
     if found is not known and found.connection is not None:
         row.connection_id, row.tenant_id = found.connection.id, found.tenant_id
+        # What is parked runs no handlers, after which it would be written.
+        state.session.flush()
     status = EventStatus.processed if found.parked is None else EventStatus.parked
     with _present(state, found):
         # Not as a change: it is written when all is done.
@@ -175,7 +178,7 @@ def _work(state: State, claimed: Claim, fetchers: Fetchers) -> EventStatus | Non
 
 def _fetch_and_lock(state: State, claimed: Claim, fetchers: Fetchers) -> Any:
     """Return Stripe's answer about an event, and lock whom its handlers will lock, before the event itself is."""
-    if claimed.type not in fetchers and not claimed.type.startswith(_ABOUT_ACCOUNTS):
+    if claimed.type not in fetchers and not claimed.type.startswith(ABOUT_ACCOUNTS):
         return None
     held = claims.look(state, claimed)
     if held is None:
@@ -186,23 +189,8 @@ def _fetch_and_lock(state: State, claimed: Claim, fetchers: Fetchers) -> Any:
     found = route_by(state, found, fetched)
     # Read again after the network: the transaction before it is over.
     state.session.commit()
-    _lock_tenants_first(state, found, row.scope, row.account_id, row.type)
+    lock_tenants_first(state, found, row.scope, row.account_id, row.type)
     return fetched
-
-
-def _lock_tenants_first(state: State, found: Route, scope: str, account_id: str | None, event_type: str) -> None:
-    """Lock all whom handlers of accounts will lock: the row that is written now holds a connection, tenants go first.
-
-    In the order of their keys as text, as everybody does who locks several.
-    """
-    if found.parked is not None or not event_type.startswith(_ABOUT_ACCOUNTS):
-        return
-    tenants = {found.tenant_id}
-    if account_id is not None and not scope.startswith(TENANTS_OWN):
-        mode = found.connection.mode if found.connection else None
-        tenants |= {c.tenant_id for m in Mode if mode in (None, m) for c in living_connections(state, account_id, m)}
-    for tenant_id in sorted(tenants - {None}, key=str):
-        audit.lock_tenant(state, tenant_id)
 
 
 def _fetch(state: State, found: Route, event: Mapping[str, Any], fetchers: Fetchers) -> Any:
@@ -278,7 +266,12 @@ def _store_again(state: State, values: Mapping[str, Any]) -> int | None:
             sa.or_(model.tenant_id.is_(None), model.tenant_id == values["tenant_id"]),
             sa.literal(values["status"] is not EventStatus.parked),
         )
-        .values(body=body, **{name: values[name] for name in names})
+        .values(
+            body=body,
+            # Stripe delivers it after all, unless it was fetched once more.
+            was_missed=sa.and_(model.was_missed, sa.literal("was_missed" in values)),
+            **{name: values[name] for name in names},
+        )
         .returning(model.id)
         .execution_options(synchronize_session=False)
     )

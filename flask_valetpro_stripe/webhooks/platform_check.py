@@ -41,9 +41,10 @@ def find_problems(state: State, mode: Mode) -> Iterator[str]:
 
 def _of_one_scope(ours: Sequence[dict[str, Any]], *, connect: bool) -> list[dict[str, Any]]:
     """Return those for connected accounts, which name the platform's Connect application, or the others."""
-    found = [each for each in ours if bool(each.get("application")) is connect]
-    # Of several of which none names it, Stripe does not say what each is for.
-    return found or (list(ours) if len(ours) > 1 else [])
+    if len(ours) > 1 and not any(each.get("application") for each in ours):
+        # Stripe does not say what each is for.
+        return list(ours)
+    return [each for each in ours if bool(each.get("application")) is connect]
 
 
 def _of_scope(state: State, mode: Mode, url: str, found: Sequence[dict[str, Any]], *, connect: bool) -> Iterator[str]:

@@ -128,18 +128,24 @@ def routed_to(state: State, taken: Taken) -> Route:
     return Route(cast(Connection, LocalProxy(load)), taken.tenant_id)
 
 
-def set_processed(state: State, row: WebhookEvent) -> None:
-    """Note that an event's handlers are done, in their transaction. The caller commits."""
+def set_processed(state: State, row: WebhookEvent, generation: int) -> bool:
+    """Note that an event's handlers are done, in their transaction; return False if it is not ours any more.
+
+    The caller commits, or rolls back.
+    """
     done = {"status": EventStatus.processed, "processed_at": utcnow(), "due_at": None}
     events = _table(state.models.WebhookEvent)
-    _connection(state).execute(_update_processed(events), {**done, "row_id": sa.inspect(row).identity[0]})
+    ours = {"row_id": sa.inspect(row).identity[0], "row_generation": generation}
+    updated = _connection(state).execute(_update_processed(events), {**done, **ours})
     row.__dict__.update(done)
+    return updated.rowcount == 1
 
 
 @lru_cache(maxsize=64)
 def _update_processed(events: sa.Table) -> Any:
     changed: dict[str, Any] = {name: sa.bindparam(name) for name in ("status", "processed_at", "due_at")}
-    return sa.update(events).where(events.c.id == sa.bindparam("row_id")).values(changed)
+    ours = [events.c[name] == sa.bindparam(f"row_{name}") for name in ("id", "generation")]
+    return sa.update(events).where(*ours).values(changed)
 
 
 def is_processed(state: State, values: Mapping[str, Any]) -> bool:

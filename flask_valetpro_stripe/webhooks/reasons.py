@@ -22,10 +22,18 @@ class Meaning:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what an error says, as every database stores it, without keys and without guests' data."""
+    """Return what an error says, as every database stores it, without keys and statements' parameters.
+
+    A host's own text may quote a guest all the same.
+    """
     # SQLAlchemy's own text holds the statement's parameters, guests' data among them; the driver's holds less.
     words = error.orig if isinstance(error, DBAPIError) else error
-    said = f"{type(error).__name__}: {words}".replace("\0", "").encode(errors="replace").decode()
+    try:
+        text = str(words)
+    except Exception:
+        # A host's own class, which must not keep us from noting that it failed.
+        text = "(its text cannot be read)"
+    said = f"{type(error).__name__}: {text}".replace("\0", "").encode(errors="replace").decode()
     return scrub(said)[:500]
 
 

@@ -12,11 +12,11 @@ from werkzeug.local import LocalProxy
 
 from ..enums import AccountType, Mode
 from ..models import Connection, WebhookEvent
+from ..parked import NOBODYS
 from ..payments.find import find_for_object
 from ..state import State
 from .verify import Endpoint, account_of, is_thin
 
-_UNKNOWN: Final = "No tenant has this account."
 _ENDED: Final = "The tenant has disconnected this account."
 
 
@@ -111,7 +111,7 @@ def _of_thin(state: State, endpoint: Endpoint, event: Mapping[str, Any]) -> Rout
         return Route()
     known = [connection for connection in _known(state, endpoint.mode, account) if connection.accounts_api is not None]
     if not known:
-        return Route(parked=_UNKNOWN)
+        return Route(parked=NOBODYS)
     # Only its tenant ever gets an account that we made, so there is nobody to choose from.
     return _to(known[0])
 
@@ -119,7 +119,7 @@ def _of_thin(state: State, endpoint: Endpoint, event: Mapping[str, Any]) -> Rout
 def _of_account(state: State, endpoint: Endpoint, account: str, event: Mapping[str, Any]) -> Route:
     known = _known(state, endpoint.mode, account)
     if not known:
-        return Route(parked=_UNKNOWN)
+        return Route(parked=NOBODYS)
     owner = known[0] if len({c.tenant_id for c in known}) == 1 else _owner(state, known, event["data"]["object"])
     living = [c for c in known if c.ended_at is None]
     if owner is not None:

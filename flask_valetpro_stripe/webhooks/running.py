@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from ..models import WebhookEvent
 from ..state import State
@@ -16,11 +16,13 @@ _ROLLBACKS: Final = "valetpro_stripe_rollbacks"
 
 def watch_rollbacks(sessions: scoped_session[Any]) -> None:
     """Let each of a host's sessions count how often it was rolled back."""
-    sa.event.listen(sessions, "after_rollback", _count_rollback)
+    sa.event.listen(sessions, "after_soft_rollback", _count_rollback)
 
 
-def _count_rollback(session: Session) -> None:
-    session.info[_ROLLBACKS] = session.info.get(_ROLLBACKS, 0) + 1
+def _count_rollback(session: Session, ended: SessionTransaction) -> None:
+    # That of a savepoint takes nothing of ours along.
+    if ended.parent is None:
+        session.info[_ROLLBACKS] = session.info.get(_ROLLBACKS, 0) + 1
 
 
 def run_handlers(state: State, row: WebhookEvent) -> None:

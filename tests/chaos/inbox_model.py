@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 #: How long an event is one worker's alone.
-LEASE: Final = timedelta(minutes=5)
+LEASE: Final = timedelta(seconds=60)
 #: The pause after a first failure; twice as long after each further one, and a quarter more or less.
 FIRST_PAUSE: Final = timedelta(seconds=10)
 #: What came so long before an account was linked came for whoever links it.

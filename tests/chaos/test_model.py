@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from . import sizes
 from .inbox_host import TENANTS
-from .inbox_model import LEASE, SAID, SOURCES, Claim, Event, Inbox, Row
+from .inbox_model import SAID, SOURCES, Claim, Event, Inbox, Row
 from .inbox_stage import InboxStage, Key, Seen, make_inbox_stage
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ DELIVERY: Final = st.one_of(
     st.tuples(TENANT, st.sampled_from(SAID)).map(lambda told: (HOME[told[0]], told[1], told[0])),
     st.tuples(SOURCE, st.sampled_from(SAID), TENANT),
 )
-AFTER_A_LEASE: Final = LEASE + timedelta(minutes=1)
+AFTER_A_LEASE: Final = timedelta(minutes=6)
 #: Enough for the pause after a failure, for a lease, for a consent, …, and for a body to go.
 WAITS: Final = [timedelta(minutes=2), AFTER_A_LEASE, timedelta(minutes=20), timedelta(days=1)]
 LONG: Final = [timedelta(days=6), timedelta(days=31)]

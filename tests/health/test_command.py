@@ -30,8 +30,8 @@ def test_the_table_has_a_line_for_each_hotel_and_mode_and_a_sentence_for_trouble
     assert len({line.index(word) for line, word in zip(table, ("mode", "test", "live", "test"), strict=True)}) == 1
     assert advice == [
         "- 1, test: One event was given up after 16 tries. This app's own code failed over it, with ValueError. A "
-        "developer looks for the event's id in the app's log. Once that is mended, replay what was given up: 'flask "
-        "stripe replay' handles it again."
+        "developer looks for the event's id in the app's log. Once that is mended, have it handled again: on the "
+        "tenant's page of events, or by 'flask stripe replay EVENT_ID'."
     ]
 
 

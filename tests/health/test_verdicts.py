@@ -177,8 +177,8 @@ def test_dead_events_wait_for_a_person_and_a_replay_brings_them_back(stage: Stag
     assert words(found) == ("failing", True)
     assert found.says == f"2 events were given up after 16 tries. {OWN_CODE}"
     assert found.remedy == (
-        "A developer looks for the event's id in the app's log. Once that is mended, replay what was given up: 'flask "
-        "stripe replay' handles it again."
+        "A developer looks for the event's id in the app's log. Once that is mended, have it handled again: on the "
+        "tenant's page of events, or by 'flask stripe replay EVENT_ID'."
     )
     assert (found.waiting, found.failed, found.dead) == (1, 1, 2)
     assert found.last_failure

@@ -12,7 +12,6 @@ from flask_valetpro_stripe import AccountType, Mode, parked
 from flask_valetpro_stripe.connections import prepare_connection
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.testing import Simulator, make_event, sign
-from flask_valetpro_stripe.webhooks import route
 from tests.connections.admin import Admin
 from tests.connections.test_account_links import ACCOUNTS, begin, use
 from tests.hosts import Host
@@ -42,10 +41,6 @@ def seen(host: Host) -> list[tuple[str, Any]]:
     seen: list[tuple[str, Any]] = []
     host.valetpro.on("customer.created")(lambda event: seen.append((event.account_id, event.tenant_id)))
     return seen
-
-
-def test_the_reasons_are_the_same_words() -> None:
-    assert parked.NOBODYS == route._UNKNOWN
 
 
 def test_what_arrives_before_the_callback_commits_is_the_new_tenants(
@@ -192,6 +187,20 @@ def test_what_is_nobodys_is_kept_within_bounds(host: Host, plaza: Desk, monkeypa
     assert report.done["parked events deleted"] == 2
     kept = [row.event_id for row in inbox(host)]
     assert kept == [sent[number]["id"] for number in (2, 3, 4, 5, 6)]
+
+
+def test_too_many_events_of_one_account_take_no_place_of_the_others(
+    host: Host, plaza: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parked, "MOST_OF_ACCOUNT", 2)
+    monkeypatch.setattr(parked, "MOST", 4)
+    sent = [event_of(account) for account in ("acct_a", "acct_b", *["acct_flood"] * 6)]
+    for event in sent:
+        send(host, event)
+
+    look(host)
+
+    assert [row.event_id for row in inbox(host)] == [sent[number]["id"] for number in (0, 1, 6, 7)]
 
 
 def test_linking_began_when_the_consent_did(host: Host, plaza: Desk) -> None:

@@ -392,6 +392,32 @@ def test_a_handler_that_rolls_the_session_back_is_told_so_and_run_again(stage: S
     assert written(stage, notes) == [event["id"]]
 
 
+def test_a_savepoint_that_a_handler_rolls_back_takes_nothing_else_along(stage: Stage, notes: Any) -> None:
+    @stage.host.valetpro.on("customer.created")
+    def write(event: Any) -> None:
+        stage.host.db.session.add(notes(text="kept"))
+        nested = stage.host.db.session.begin_nested()
+        stage.host.db.session.add(notes(text="not kept"))
+        nested.rollback()
+
+    assert answer(stage.deliver(ping())) == (200, "Taken.")
+    assert (stage.row().status, written(stage, notes)) == ("processed", ["kept"])
+
+
+def test_an_error_that_cannot_be_read_is_recorded_all_the_same(stage: Stage) -> None:
+    class Unreadable(Exception):
+        def __str__(self) -> str:
+            raise KeyError("reason")
+
+    @stage.host.valetpro.on("customer.created")
+    def fail(event: Any) -> None:
+        raise Unreadable
+
+    assert stage.deliver(ping()).status_code == 500
+    row = stage.row()
+    assert (row.status, row.error) == ("failed", "Unreadable: (its text cannot be read)")
+
+
 def test_an_error_of_the_database_is_kept_without_what_was_written(stage: Stage, notes: Any) -> None:
     @stage.host.valetpro.on("customer.created")
     def write_twice(event: Any) -> None:

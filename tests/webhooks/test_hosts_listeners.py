@@ -93,6 +93,32 @@ def test_an_object_that_the_session_has_already_is_brought_up_to_date(stage: Sta
     assert stage.payment(payment).status == "COMPLETED"
 
 
+def test_one_session_marks_one_payment_whatever_rows_name_it(stage: Stage) -> None:
+    payments = [stage.make_payment(stage.plaza) for _ in range(2)]
+    with stage.host.app.app_context():
+        model = stage.host.Payment
+        named = sa.update(model).where(model.id == payments[1].id).values(stripe_checkout_session_id="cs_test_1")
+        stage.host.db.session.execute(named)
+        stage.host.db.session.commit()
+
+    event = make_event("checkout.session.completed", session(payments[0]), account=PLAZA)
+
+    assert answer(stage.deliver(event)) == TAKEN
+    assert sorted(stage.payment(payment).status for payment in payments) == ["COMPLETED", "PENDING"]
+
+
+def test_what_a_host_has_changed_of_a_payment_and_not_flushed_is_kept(stage: Stage) -> None:
+    payment = stage.make_payment(stage.plaza)
+    with stage.host.app.app_context():
+        state = stage.host.state
+        kept = state.session.get(stage.host.Payment, payment.id)
+        kept.description = "Two cars"
+        mark_paid(state, stage.plaza.id, PLAZA, Mode.test, session(payment))
+        state.session.commit()
+    now = stage.payment(payment)
+    assert (now.status, now.description) == ("COMPLETED", "Two cars")
+
+
 SESSIONS: dict[str, dict[str, Any]] = {
     "paid": {},
     "nothing to pay": {"payment_status": "no_payment_required"},
@@ -111,6 +137,7 @@ SESSIONS: dict[str, dict[str, Any]] = {
     "a link that is no text": {"payment_link": 7},
     "unprintable": {"id": "cs_\n"},
     "secret": {"client_secret": "cs_1_secret"},
+    "no session": {"object": "payment_intent"},
 }
 BEFORE: list[tuple[PaymentStatus, str | None]] = list(product(PaymentStatus, [None, "pi_1"]))
 
