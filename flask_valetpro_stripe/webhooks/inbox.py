@@ -253,9 +253,8 @@ def _enqueue(state: State, row_id: int, event_type: str) -> None:
 def _store_again(state: State, values: Mapping[str, Any]) -> int | None:
     """Let a parked event that has a tenant now be worked on; return its id, or None if nothing changes."""
     model = state.models.WebhookEvent
-    names = ("status", "error", "connection_id", "tenant_id", "due_at")
-    # The body may have been pruned since.
-    body = sa.func.coalesce(model.body, values["body"])
+    # Account and body too: it is this delivery that was routed, and the body may have been pruned since.
+    names = ("status", "error", "connection_id", "tenant_id", "account_id", "body", "due_at")
     again: int | None = state.session.scalar(
         sa.update(model)
         .where(
@@ -267,7 +266,6 @@ def _store_again(state: State, values: Mapping[str, Any]) -> int | None:
             sa.literal(values["status"] is not EventStatus.parked),
         )
         .values(
-            body=body,
             # Stripe delivers it after all, unless it was fetched once more.
             was_missed=sa.and_(model.was_missed, sa.literal("was_missed" in values)),
             **{name: values[name] for name in names},
@@ -302,11 +300,10 @@ def _take_again(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
     row = _find_unfinished(state, values, lock=True)
     if row is None:
         return None
-    for name in ("status", "error", "connection_id", "tenant_id"):
+    # Account and body too: it is this delivery that was routed, and the body may have been pruned since.
+    for name in ("status", "error", "connection_id", "tenant_id", "account_id", "body"):
         setattr(row, name, values[name])
     row.was_missed = False
-    # It may have been pruned since.
-    row.body = row.body or values["body"]
     row.due_at = utcnow() + claims.LONG_LEASE
     row.attempts += 1
     # From a worker whose lease has ended and who may yet come back.
@@ -354,14 +351,15 @@ def _record_failure(state: State, values: Mapping[str, Any], reason: str) -> Non
     failed = claims.after_failure(reason, attempts)
     insert = _insert(state, {**values, **failed})
     # What was parked has a tenant now, and perhaps no body any more.
-    found = {"connection_id": values["connection_id"], "tenant_id": values["tenant_id"], "was_missed": False}
+    routed = {name: values[name] for name in ("connection_id", "tenant_id", "account_id", "body")}
+    found = {**routed, "was_missed": False}
     counted = {"attempts": model.attempts + 1, "generation": model.generation + 1}
     # A worker whose lease has ended was most likely killed: nobody else will count this failure.
     is_somebodys = sa.and_(model.status == EventStatus.processing, model.due_at > utcnow())
     state.session.execute(
         insert.on_conflict_do_update(
             index_elements=["scope", "event_id"],
-            set_={**failed, **found, **counted, "body": sa.func.coalesce(model.body, values["body"])},
+            set_={**failed, **found, **counted},
             where=sa.and_(model.status != EventStatus.processed, sa.not_(is_somebodys)),
         )
     )

@@ -69,6 +69,24 @@ def test_a_stripe_account_header_does_not_make_a_platform_event_a_tenants(stage:
     assert [tenant for _, tenant in seen] == [None]
 
 
+def test_an_event_that_comes_again_in_another_way_is_handled_as_it_came_then(stage: Stage) -> None:
+    """Found by absurd events: one that named no account, and later one, ran with the first body as nobody's."""
+    payment = stage.make_payment(stage.plaza)
+    first = ping(id="evt_twice", account=None)
+    again = ping(id="evt_twice")
+    seen = seen_by_handlers(stage)
+
+    stage.deliver(first, connect=True)
+    assert (stage.row().status, seen) == ("parked", [])
+    stage.deliver(again)
+
+    row = stage.row()
+    assert (row.status, row.tenant_id, row.account_id) == ("processed", stage.plaza.id, PLAZA)
+    assert row.payload == again
+    assert [tenant for _, tenant in seen] == ["Plaza"]
+    assert stage.payment(payment).status == "PENDING"
+
+
 @pytest.mark.parametrize(
     "account, connect, why",
     [
