@@ -391,7 +391,7 @@ def test_a_worker_asks_stripe_outside_of_any_transaction_that_holds_the_row(box:
         box.stage.simulator.update_account(PLAZA, charges_enabled=False)
     row_id, others = box.put(updating.of("account.updated")), list[Any]()
 
-    def fetch_slowly(state: Any, connection: Any) -> Any:
+    def fetch_slowly(state: Any, connection: Any, _: Any) -> Any:
         fetched = fetch_account(state, connection)
         with ThreadPoolExecutor(1) as threads:
             threads.submit(box.end_lease, row_id).result(30)

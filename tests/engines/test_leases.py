@@ -21,7 +21,7 @@ def test_while_a_worker_asks_stripe_an_event_is_its_own_for_longer(box: Box) -> 
         box.stage.simulator.update_account(PLAZA, charges_enabled=False)
     row_id, left = box.put(updating.of("account.updated")), list[timedelta]()
 
-    def fetch_slowly(state: Any, connection: Any) -> Any:
+    def fetch_slowly(state: Any, connection: Any, _: Any) -> Any:
         fetched = fetch_account(state, connection)
         with ThreadPoolExecutor(1) as threads:
             left.append(threads.submit(box.row, row_id).result(30).due_at - utcnow())
