@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import stripe
 
 from flask_valetpro_stripe.testing import Simulator
@@ -107,6 +109,13 @@ def postgres_url(postgresql: PostgreSQL) -> Iterator[str]:
     """The SQLAlchemy URL of an empty PostgreSQL database."""
     with postgresql.database() as url:
         yield url
+
+
+@sa.event.listens_for(sa.Engine, "connect")
+def _spare_the_disk(connection: object, _: object) -> None:
+    """Let nothing wait for the disk: what a test writes need not outlive the machine, only its processes."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture

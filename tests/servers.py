@@ -48,9 +48,11 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class PostgreSQL:
-    """A running server; databases are made from the empty template in some 30 ms."""
+    """A running server. To empty a database takes a twentieth of the time that it takes to make one."""
 
     port: int
+    #: Databases that are empty, and nobody's.
+    free: list[str] = field(default_factory=list)
 
     def url(self, database: str) -> str:
         """Return the SQLAlchemy URL of a database of this server."""
@@ -58,16 +60,23 @@ class PostgreSQL:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:
-        """Give the URL of a new, empty database, dropped at the end whoever is still connected."""
-        name = f"test_{uuid.uuid4().hex}"
-        self._execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        """Give the URL of an empty database, emptied at the end whoever is still connected."""
+        name = self.free.pop() if self.free else self._create()
         try:
             yield self.url(name)
         finally:
-            self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+            self._execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", database=name)
+            self._execute(f'ALTER DATABASE "{name}" RESET ALL')
+            self.free.append(name)
 
-    def _execute(self, statement: str) -> None:
-        with psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres", autocommit=True) as db:
+    def _create(self) -> str:
+        name = f"test_{uuid.uuid4().hex}"
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        return name
+
+    def _execute(self, statement: str, *, database: str = "postgres") -> None:
+        with psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres dbname={database}", autocommit=True) as db:
             db.execute(statement.encode())
 
 
