@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -300,11 +301,21 @@ class Inbox:
         row.holder = claimed
         return claimed
 
-    def claim_next(self, tenant: str | None) -> Claim | None:
-        for row in self._due():
-            if row.tenant == tenant and (claimed := self.claim(row)):
-                return claimed
-        return None
+    def claim_next(
+        self, tenant: str | None, picked: tuple[str, str] | None, is_dead: Callable[[tuple[str, str]], bool]
+    ) -> Claim | None:
+        """Return the claim on the tenant's event that is due for longest: of several that are, the one picked.
+
+        Those that were claimed too often die on the way to it.
+        """
+        due = [row for row in self._due() if row.tenant == tenant]
+        longest = min((row.due or self.now for row in due if row.attempts < MOST_ATTEMPTS), default=self.now)
+        claimed = None
+        for row in due:
+            is_next = row.event.key == picked and row.due == longest
+            if is_next or (row.attempts >= MOST_ATTEMPTS and is_dead(row.event.key)):
+                claimed = self.claim(row) or claimed
+        return claimed
 
     def _due(self) -> list[Row]:
         due = [row for row in self.rows.values() if row.is_due(self.now)]

@@ -164,6 +164,14 @@ class InboxStage:
         with self._hotels.state() as state:
             return claims.claim_next(state, self._hotels.keys.get(tenant))
 
+    def key_of(self, claimed: Claim | None) -> Key | None:
+        """Return which event was claimed."""
+        return next((key for key, id_ in self._ids.items() if claimed is not None and id_ == claimed.id), None)
+
+    def is_dead(self, key: Key) -> bool:
+        """Tell whether an event has failed for good."""
+        return self.rows()[key].status == "dead"
+
     def work(self, claimed: Claim) -> str | None:
         with self._hotels.state() as state:
             return inbox.work(state, claimed, FETCHERS)

@@ -178,7 +178,9 @@ class Story(RuleBasedStateMachine):
         row = pick(self.model.rows.values(), any_)
         self.actor = row.tenant
         if how == "as the next":
-            self.hold(self.model.claim_next(row.tenant), self.stage.claim_next(row.tenant))
+            real = self.stage.claim_next(row.tenant)
+            picked = self.stage.key_of(real)
+            self.hold(self.model.claim_next(row.tenant, picked, self.stage.is_dead), real)
         else:
             self.claim(row, early=how == "early")
 
