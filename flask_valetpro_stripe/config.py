@@ -54,6 +54,9 @@ class Config:
     settings_url: str = "/settings/payments"
     #: ``"test"`` lets a tenant that never connected use the platform account in test mode. There is no live value.
     platform_fallback: str = "never"
+    #: What happens to a payment whose tax Stripe should compute on an account that is not set up for it: ``"refuse"``,
+    #: or ``"warn"``, which logs it and takes the payment without.
+    tax_not_ready: str = "refuse"
     #: False: only restricted keys (``rk_``) may be pasted.
     allow_secret_keys: bool = True
     #: True: one Stripe account may serve several tenants.
@@ -299,6 +302,7 @@ _CHECKS: Final[Mapping[str, Any]] = {
     "WEBHOOK_URL": _path,
     "SETTINGS_URL": _path,
     "PLATFORM_FALLBACK": _one_of("never", "test"),
+    "TAX_NOT_READY": _one_of("refuse", "warn"),
     "ALLOW_SECRET_KEYS": _boolean,
     "ALLOW_SHARED_ACCOUNTS": _boolean,
     "ALLOWED_ACCOUNT_TYPES": _account_types,

@@ -54,6 +54,13 @@ class PaymentStatus(StrEnum):
     DISPUTED = "DISPUTED"
 
 
+class CaptureMethod(StrEnum):
+    """When a guest's money is taken: at once, or held on the card until it is captured."""
+
+    automatic = "automatic"
+    manual = "manual"
+
+
 class CollectedVia(StrEnum):
     """Whose Stripe account took the money."""
 

@@ -21,6 +21,7 @@ from .payments.apply import (
     apply_refund,
     apply_session,
 )
+from .payments.disputes import apply_dispute, fetch_dispute
 from .payments.find import find_for_object
 from .payments.paid import mark_paid
 from .payments.whose_refund import fetch_intent_of_refund
@@ -114,6 +115,15 @@ def mark_refund(event: WebhookEvent) -> None:
     _on_payment(event, apply, known_by=intent)
 
 
+def mark_dispute(event: WebhookEvent) -> None:
+    """Bring a dispute to what Stripe says about it, and its payment to whether it is disputed."""
+
+    def apply(payment: StripePaymentMixin, dispute: Mapping[str, Any]) -> bool:
+        return apply_dispute(payment, event.fetched or dispute)
+
+    _on_payment(event, apply)
+
+
 def refresh_account(event: WebhookEvent) -> None:
     """Bring the connections of an account to what Stripe answered about it."""
     state = get_state()
@@ -166,16 +176,25 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "checkout.session.completed": mark_session,
     "checkout.session.async_payment_succeeded": mark_session,
     "checkout.session.async_payment_failed": mark_failed,
+    "checkout.session.expired": mark_session,
     "payment_intent.processing": mark_intent,
+    "payment_intent.amount_capturable_updated": mark_intent,
+    "payment_intent.canceled": mark_intent,
     "payment_intent.payment_failed": mark_intent,
     "payment_intent.succeeded": mark_intent,
     "charge.succeeded": mark_charge,
+    "charge.captured": mark_charge,
     "charge.refunded": mark_charge,
     "refund.created": mark_refund,
     "refund.updated": mark_refund,
     "refund.failed": mark_refund,
     # Deprecated at Stripe, and all that an endpoint of an older API version may get.
     "charge.refund.updated": mark_refund,
+    "charge.dispute.created": mark_dispute,
+    "charge.dispute.updated": mark_dispute,
+    "charge.dispute.closed": mark_dispute,
+    "charge.dispute.funds_withdrawn": mark_dispute,
+    "charge.dispute.funds_reinstated": mark_dispute,
     "account.updated": refresh_account,
     "account.application.deauthorized": revoke_account,
     "v2.core.account[requirements].updated": refresh_account,
@@ -189,7 +208,11 @@ def _fetch_account(state: State, connection: Connection | None, _: Mapping[str, 
     return None if connection is None else fetch_account(state, connection)
 
 
-_FETCHERS: Final[Mapping[Handler, Fetcher]] = {refresh_account: _fetch_account, mark_refund: fetch_intent_of_refund}
+_FETCHERS: Final[Mapping[Handler, Fetcher]] = {
+    refresh_account: _fetch_account,
+    mark_refund: fetch_intent_of_refund,
+    mark_dispute: fetch_dispute,
+}
 #: What to ask Stripe before the event is taken in, where its body may be older than what we know, or says too little.
 FETCHERS: Final[Mapping[str, Fetcher]] = {
     event_type: _FETCHERS[handler] for event_type, handler in HANDLERS.items() if handler in _FETCHERS

@@ -51,6 +51,8 @@ class State:
     count: Count = field(default=count_nothing, kw_only=True)
     #: The one transport to Stripe, shared by all tenants; tests put a simulator's here.
     http_client: stripe.HTTPClient
+    #: When a connection's account was last found ready to compute tax, on the monotonic clock.
+    tax_ready: dict[int, float] = field(default_factory=dict, kw_only=True)
 
     def tell(self, signal: NamedSignal, **facts: Any) -> None:
         """Send a signal about what is committed. A listener that raises cannot undo it, so that is only logged."""

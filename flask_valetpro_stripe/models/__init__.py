@@ -2,12 +2,15 @@
 
 from .declare import TABLES, Models, declare_models, key_of
 from .mixins import StripePaymentMixin, StripeTenantMixin
-from .tables import AuditEntry, Connection, OAuthState, Operation, Refund, Secret, WebhookEvent
+from .money import Customer, Dispute, Operation, Refund
+from .tables import AuditEntry, Connection, OAuthState, Secret, WebhookEvent
 
 __all__ = [
     "TABLES",
     "AuditEntry",
     "Connection",
+    "Customer",
+    "Dispute",
     "Models",
     "OAuthState",
     "Operation",

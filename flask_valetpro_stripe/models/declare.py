@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, relationship
 
 from ..errors import ConfigurationError
-from . import tables
+from . import money, tables
 from .locked import LockedPayment
 from .mixins import StripePaymentMixin, StripeTenantMixin
+from .owned import HostKeys
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,10 @@ class Models:
     Connection: type[tables.Connection]
     Secret: type[tables.Secret]
     WebhookEvent: type[tables.WebhookEvent]
-    Operation: type[tables.Operation]
-    Refund: type[tables.Refund]
+    Operation: type[money.Operation]
+    Refund: type[money.Refund]
+    Dispute: type[money.Dispute]
+    Customer: type[money.Customer]
     OAuthState: type[tables.OAuthState]
     AuditEntry: type[tables.AuditEntry]
 
@@ -35,8 +38,10 @@ TABLES: tuple[type[Any], ...] = (
     tables.Connection,
     tables.Secret,
     tables.WebhookEvent,
-    tables.Operation,
-    tables.Refund,
+    money.Operation,
+    money.Refund,
+    money.Dispute,
+    money.Customer,
     tables.OAuthState,
     tables.AuditEntry,
 )
@@ -55,7 +60,7 @@ def declare_models(tenant: type[Any], payment: type[Any]) -> Models:
             "init_app for each app that uses it."
         )
 
-    keys = tables.HostKeys(tenant=_single_key(tenant), payment=_single_key(payment))
+    keys = HostKeys(tenant=_single_key(tenant), payment=_single_key(payment))
 
     class Base(DeclarativeBase):
         # Our own base: the host's may be a dataclass, or carry columns that ours must not have.
@@ -73,9 +78,14 @@ def declare_models(tenant: type[Any], payment: type[Any]) -> Models:
         viewonly=True,
         uselist=False,
     )
+    _relate_disputes(payment, declared["Dispute"])
     _index_paid(payment)
     sa.event.listen(tenant.stripe_mode, "set", _forget_connection, propagate=True)
     return Models(Tenant=tenant, Payment=payment, payment_tenant=_tenant_attribute(payment, keys.tenant), **declared)
+
+
+def _relate_disputes(payment: Any, dispute: Any) -> None:
+    payment.stripe_disputes = relationship(dispute, viewonly=True, order_by=dispute.id.desc())
 
 
 def _index_paid(payment: Any) -> None:

@@ -14,11 +14,19 @@ READ: Final = (
     "currency",
     "status",
     "connection_id",
+    "stripe_payment_link_id",
     "stripe_checkout_session_id",
+    "checkout_url",
     "stripe_payment_intent_id",
     "stripe_charge_id",
     "receipt_url",
+    "receipt_email",
+    "capture_method",
+    "amount_capturable",
+    "capture_before",
+    "amount_captured",
     "amount_refunded",
+    "application_fee_amount",
     "paid_at",
 )
 _KEY: Final = "valetpro_key"
@@ -41,6 +49,11 @@ class LockedPayment:
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._values[name] = self.changed[name] = value
+
+    @property
+    def amount_taken(self) -> int:
+        """Return what the mixin's property of that name returns."""
+        return int(self.amount if self.amount_captured is None else self.amount_captured)
 
     @property
     def key(self) -> Any:

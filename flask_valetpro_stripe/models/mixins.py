@@ -1,7 +1,5 @@
 """What a host's own Tenant and Payment get: mix these in, add a primary key, and nothing else is needed."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +7,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..enums import AccountType, CollectedVia, Mode, OnboardingStatus, PaymentStatus
+from ..enums import AccountType, CaptureMethod, CollectedVia, Mode, OnboardingStatus, PaymentStatus
 from ..errors import ConfigurationError
 from .types import UTCDateTime, utcnow, words
 
 if TYPE_CHECKING:
+    from .money import Dispute
     from .tables import Connection
 
 
@@ -101,9 +100,26 @@ class StripePaymentMixin:
     stripe_payment_link_id: Mapped[str | None] = mapped_column(sa.String(255), index=True)
     stripe_payment_link_url: Mapped[str | None] = mapped_column(sa.Text)
     stripe_checkout_session_id: Mapped[str | None] = mapped_column(sa.String(255), index=True)
+    #: Stripe's page of a payment that was made as a checkout session. It closes after a day.
+    checkout_url: Mapped[str | None] = mapped_column(sa.Text)
     stripe_payment_intent_id: Mapped[str | None] = mapped_column(sa.String(255), index=True)
     stripe_charge_id: Mapped[str | None] = mapped_column(sa.String(255), index=True)
+    #: ``cus_…`` of who pays, on this payment's account.
+    stripe_customer_id: Mapped[str | None] = mapped_column(sa.String(255))
     receipt_url: Mapped[str | None] = mapped_column(sa.Text)
+    #: Where Stripe sends the receipt.
+    receipt_email: Mapped[str | None] = mapped_column(sa.Text)
+    #: Whether the money is taken at once, or held until it is captured.
+    capture_method: Mapped[CaptureMethod] = mapped_column(
+        words(CaptureMethod), default=CaptureMethod.automatic, server_default=CaptureMethod.automatic.value
+    )
+    #: Minor units that are held on the guest's card, and may be captured until :attr:`capture_before`.
+    amount_capturable: Mapped[int] = mapped_column(sa.BigInteger, default=0, server_default="0")
+    capture_before: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    #: Minor units that were taken, where that is not the whole amount.
+    amount_captured: Mapped[int | None] = mapped_column(sa.BigInteger)
+    #: Whether Stripe computes the tax.
+    automatic_tax: Mapped[bool] = mapped_column(default=False, server_default=sa.text("false"))
     #: Minor units that were given back, or are on their way; a refund that fails later lowers it again.
     amount_refunded: Mapped[int] = mapped_column(sa.BigInteger, default=0, server_default="0")
     #: Minor units that the platform keeps of it.
@@ -117,3 +133,19 @@ class StripePaymentMixin:
 
     if TYPE_CHECKING:
         id: Any
+        #: The payment's disputes, the newest first.
+        stripe_disputes: Mapped[list[Dispute]]
+
+    @property
+    def amount_taken(self) -> int:
+        """Return what a guest was charged once this is paid, in minor units: what may be given back."""
+        return self.amount if self.amount_captured is None else self.amount_captured
+
+    @property
+    def client_secret(self) -> str | None:
+        """Return what lets a browser pay a payment intent. Never stored: only whoever asked for it just now has it."""
+        return self.__dict__.get("_valetpro_client_secret")
+
+    @client_secret.setter
+    def client_secret(self, secret: str | None) -> None:
+        self.__dict__["_valetpro_client_secret"] = secret

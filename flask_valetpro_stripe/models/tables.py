@@ -1,62 +1,20 @@
-"""The extension's own tables, declared once for each ValetProStripe on the host's metadata."""
-
-from __future__ import annotations
+"""Connections, their secrets and events: declared once for each ValetProStripe on the host's metadata."""
 
 import json
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
-from ..enums import AccountType, EventStatus, Mode, OnboardingStatus, OperationState
+from ..enums import AccountType, EventStatus, Mode, OnboardingStatus
+from .owned import Hosted, TenantOwned, pointing_to
 from .types import BigKey, UTCDateTime, utcnow, words
 
 #: Which events somebody should look at. Databases use the index of these only for a condition in its very words.
 NEEDS_ATTENTION: Final = "status IN ('failed', 'dead')"
-
-
-@dataclass(frozen=True)
-class HostKeys:
-    """The host's primary keys, which our foreign keys follow in type."""
-
-    tenant: sa.Column[Any]
-    payment: sa.Column[Any]
-
-
-class _Hosted:
-    #: Set by :mod:`.declare`.
-    host_keys: ClassVar[HostKeys]
-
-    if TYPE_CHECKING:
-
-        def __init__(self, **columns: Any) -> None: ...
-
-
-def _pointing_to(column: sa.Column[Any], **options: Any) -> Mapped[Any]:
-    return mapped_column(column.type, sa.ForeignKey(column), **options)
-
-
-class TenantOwned(_Hosted):
-    """A row that belongs to one tenant."""
-
-    @declared_attr
-    def tenant_id(cls) -> Mapped[Any]:
-        """Return the column that points to the host's tenant."""
-        return _pointing_to(cls.host_keys.tenant, nullable=False, index=True)
-
-
-class PaymentOwned(TenantOwned):
-    """A row that belongs to one payment of one tenant."""
-
-    @declared_attr
-    def payment_id(cls) -> Mapped[Any]:
-        """Return the column that points to the host's payment."""
-        return _pointing_to(cls.host_keys.payment, nullable=False, index=True)
 
 
 class Connection(TenantOwned):
@@ -164,7 +122,7 @@ class Secret(TenantOwned):
         )
 
 
-class WebhookEvent(_Hosted):
+class WebhookEvent(Hosted):
     """One genuine event of one endpoint. Rows stay after success: they are what makes a duplicate harmless."""
 
     __tablename__ = "stripe_webhook_event"
@@ -242,7 +200,7 @@ class WebhookEvent(_Hosted):
     @declared_attr
     def tenant_id(cls) -> Mapped[Any]:
         """Return the column that points to the tenant; None for an event of the platform's own account."""
-        return _pointing_to(cls.host_keys.tenant, nullable=True)
+        return pointing_to(cls.host_keys.tenant, nullable=True)
 
     @classmethod
     def needs_attention(cls) -> sa.ColumnElement[bool]:
@@ -270,80 +228,6 @@ class WebhookEvent(_Hosted):
         data = self.payload.get("data")
         found = data.get("object") if isinstance(data, dict) else None
         return found if isinstance(found, dict) else {}
-
-
-class Operation(PaymentOwned):
-    """One mutating call to Stripe: durable before the call, so that a crash or a lost answer can be finished."""
-
-    __tablename__ = "stripe_operation"
-
-    #: Random; it makes Stripe's idempotency key, and stands in the object's metadata.
-    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default=lambda: uuid.uuid4().hex)
-    connection_id: Mapped[int] = mapped_column(sa.ForeignKey("stripe_connection.id"))
-    #: What is called, for example ``payment_link.create``.
-    kind: Mapped[str] = mapped_column(sa.String(64))
-    #: One key is two operations in the two modes, as it is at Stripe.
-    mode: Mapped[Mode] = mapped_column(words(Mode))
-    #: The host's key, unique for each tenant, mode and kind.
-    idempotency_key: Mapped[str] = mapped_column(sa.String(255))
-    #: Exactly what is sent, so that a repeated call sends the same.
-    params: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
-    state: Mapped[OperationState] = mapped_column(words(OperationState), default=OperationState.new)
-    #: Goes up after a definite refusal: Stripe replays a saved answer for a key that it has seen.
-    attempt: Mapped[int] = mapped_column(default=1)
-    error: Mapped[str | None] = mapped_column(sa.Text)
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
-    #: When the present attempt began: Stripe forgets a key after 24 hours.
-    attempted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
-
-    @declared_attr.directive
-    def __table_args__(cls) -> tuple[Any, ...]:
-        return (
-            sa.UniqueConstraint("tenant_id", "mode", "kind", "idempotency_key", name="uq_stripe_operation_key"),
-            # Only what has no outcome yet: few, of a table with a row for each payment.
-            sa.Index(
-                "ix_stripe_operation_open",
-                "attempted_at",
-                postgresql_where=sa.text("state IN ('new', 'unknown')"),
-                sqlite_where=sa.text("state IN ('new', 'unknown')"),
-            ),
-        )
-
-    @property
-    def stripe_idempotency_key(self) -> str:
-        """Return the key that Stripe sees for the present attempt."""
-        return f"valetpro-{self.id}-{self.attempt}"
-
-
-class Refund(PaymentOwned):
-    """One refund of one payment, on the account that took the money."""
-
-    __tablename__ = "stripe_refund"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    connection_id: Mapped[int] = mapped_column(sa.ForeignKey("stripe_connection.id"))
-    #: What made it; None for a refund that was made at Stripe, in its dashboard for example.
-    operation_id: Mapped[str | None] = mapped_column(
-        sa.String(32), sa.ForeignKey("stripe_operation.id", name="fk_stripe_refund_operation")
-    )
-    #: ``re_…``; None until Stripe has answered: what is reserved then.
-    stripe_refund_id: Mapped[str | None] = mapped_column(sa.String(255), index=True)
-    #: Minor units of :attr:`currency`.
-    amount: Mapped[int] = mapped_column(sa.BigInteger)
-    currency: Mapped[str] = mapped_column(sa.String(3))
-    #: Stripe's word: pending, requires_action, succeeded, failed, canceled.
-    status: Mapped[str] = mapped_column(sa.String(32))
-    #: One of Stripe's words, or the host's own text.
-    reason: Mapped[str | None] = mapped_column(sa.String(64))
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
-    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
-
-    @declared_attr.directive
-    def __table_args__(cls) -> tuple[Any, ...]:
-        return (
-            sa.UniqueConstraint("payment_id", "stripe_refund_id", name="uq_stripe_refund_id"),
-            sa.UniqueConstraint("operation_id", name="uq_stripe_refund_operation"),
-        )
 
 
 class OAuthState(TenantOwned):

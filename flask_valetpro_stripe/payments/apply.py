@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ..enums import PaymentStatus
+from ..enums import CaptureMethod, PaymentStatus
 from ..models import Refund, StripePaymentMixin, key_of
 from ..state import get_state
 from . import operations
@@ -39,6 +39,8 @@ _BY_REFUNDS: Final = frozenset({_S.COMPLETED, _S.PARTIALLY_REFUNDED, _S.REFUNDED
 #: The ``payment_status`` of a paid Checkout Session (Stripe docs, "Fulfill orders"). No set: it may be of any type.
 PAID_SESSION: Final = ("paid", "no_payment_required")
 _PAID: Final = frozenset(_S) - MAY_BE_PAID
+#: The year 9999.
+_LAST_STAMP: Final = 253_370_764_800
 #: How far a refund is. It never goes back, and what succeeded may fail 30 days later (Stripe docs, "Refunds").
 _REFUND_RANK: Final = {"requires_action": 0, "pending": 1, "succeeded": 2, "failed": 3, "canceled": 3}
 
@@ -59,23 +61,35 @@ def apply_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bo
     """Apply a Checkout Session; return whether the payment changed.
 
     Completed is not yet paid: with a delayed method ``payment_status`` is "unpaid" until the bank settles (Stripe docs,
-    "Fulfill orders").
+    "Fulfill orders"). And what is held on a card is not taken: of that, only the intent tells.
 
     :raises ContradictionError: if amount or currency is not the payment's, or it was paid otherwise.
     """
+    if session.get("status") == "expired":
+        return _apply_expired(payment, session)
     intent = _id_of(session.get("payment_intent"))
     _agree(payment, session.get("amount_total"), session.get("currency"))
     _agree_on_intent(payment, intent)
     changed = False
-    if session.get("payment_status") in PAID_SESSION:
+    if session.get("payment_status") in PAID_SESSION and not _is_deposit(payment):
         changed = apply_paid(payment)
     elif session.get("status") == "complete":
         changed = _apply_processing(payment)
     changed |= _note(payment, "stripe_checkout_session_id", session.get("id"))
+    if session.get("status") == "complete":
+        payment.checkout_url = None
     changed |= _note(payment, "stripe_payment_intent_id", intent)
     if changed:
         payment.stripe_object = snapshot(session)
     return changed
+
+
+def _apply_expired(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bool:
+    """Note that a payment's own page has closed. A link opens another one for the next guest."""
+    if payment.stripe_payment_link_id or payment.stripe_checkout_session_id != session.get("id"):
+        return False
+    payment.checkout_url = None
+    return apply_status(payment, PaymentStatus.CANCELED)
 
 
 def apply_failed_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bool:
@@ -88,6 +102,7 @@ def apply_failed_session(payment: StripePaymentMixin, session: Mapping[str, Any]
     _agree(payment, session.get("amount_total"), session.get("currency"))
     changed = _note(payment, "stripe_checkout_session_id", session.get("id"))
     changed |= _note(payment, "stripe_payment_intent_id", _id_of(session.get("payment_intent")))
+    payment.checkout_url = None
     return apply_status(payment, PaymentStatus.FAILED) or changed
 
 
@@ -96,33 +111,92 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
 
     :raises ContradictionError: if amount or currency is not the payment's, or it was paid otherwise.
     """
-    status = intent.get("status")
+    status = str(intent.get("status"))
     paid = status == "succeeded"
     has_failed = status == "requires_payment_method" and bool(intent.get("last_payment_error"))
     if (payment.status in _PAID and not paid) or (payment.status is PaymentStatus.PROCESSING and has_failed):
         # What was tried before, or by another guest with the same link open. Of what the bank is asked for now, the
         # session tells that it failed: the link has no other.
         return False
+    if status == "canceled":
+        return _apply_canceled(payment, intent)
     _agree(payment, intent.get("amount"), intent.get("currency"))
     if paid:
-        _agree(payment, intent.get("amount_received", payment.amount), intent.get("currency"))
+        _agree_on_received(payment, intent.get("amount_received", payment.amount))
         _agree_on_intent(payment, intent.get("id"))
     changed = _note(payment, "stripe_payment_intent_id", intent.get("id"))
-    if paid:
-        changed |= apply_paid(payment)
-    elif status == "processing":
-        changed |= _apply_processing(payment)
-    elif has_failed:
+    if has_failed:
         changed |= apply_status(payment, PaymentStatus.FAILED)
-    charge = intent.get("latest_charge")
-    if isinstance(charge, Mapping):
-        changed |= apply_charge(payment, charge)
-    elif paid:
-        # That of a try that failed would be the last one heard of, not the last one made.
-        changed |= _note(payment, "stripe_charge_id", charge)
+    elif status in _APPLY_INTENT:
+        changed |= _APPLY_INTENT[status](payment, intent)
+    changed |= _apply_latest_charge(payment, intent.get("latest_charge"), paid=paid)
     if changed:
         payment.stripe_object = snapshot(intent)
     return changed
+
+
+def _apply_latest_charge(payment: StripePaymentMixin, charge: Any, *, paid: bool) -> bool:
+    if isinstance(charge, Mapping):
+        return apply_charge(payment, charge)
+    # That of a try that failed would be the last one heard of, not the last one made.
+    return paid and _note(payment, "stripe_charge_id", charge)
+
+
+def _apply_held(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool:
+    """Note how much is held on the guest's card, unless it was taken or let go since."""
+    held = intent.get("amount_capturable")
+    if type(held) is not int or not 0 < held <= payment.amount:
+        return False
+    before = payment.status, payment.amount_capturable
+    if payment.status is PaymentStatus.PROCESSING or apply_status(payment, PaymentStatus.PROCESSING):
+        payment.amount_capturable = held
+    return before != (payment.status, payment.amount_capturable)
+
+
+def _apply_taken(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool:
+    """Mark the payment paid, with how much of what was held was taken, and the platform's fee of that."""
+    is_news = apply_paid(payment)
+    if not _is_deposit(payment):
+        return is_news
+    before = payment.amount_captured, payment.application_fee_amount, payment.status
+    payment.amount_capturable, payment.capture_before = 0, None
+    received, fee = intent.get("amount_received", payment.amount), intent.get("application_fee_amount")
+    payment.amount_captured = None if received == payment.amount else received
+    if type(fee) is int and 0 <= fee <= received:
+        payment.application_fee_amount = fee or None
+    if payment.status in _BY_REFUNDS:
+        payment.status = word_by_refunds(payment)
+    return is_news or before != (payment.amount_captured, payment.application_fee_amount, payment.status)
+
+
+def _apply_canceled(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool:
+    """Note that an intent was canceled, if it is the one that the payment depended on.
+
+    A link outlives the intents of the pages that it opens, until one of them has held the money.
+    """
+    known = payment.stripe_payment_intent_id
+    was_held = bool(payment.amount_capturable) or (
+        _is_deposit(payment) and bool(intent.get("latest_charge")) and not intent.get("last_payment_error")
+    )
+    is_last = was_held or not payment.stripe_payment_link_id
+    if payment.status not in MAY_BE_PAID or not is_last or (known and intent.get("id") != known):
+        return False
+    before = payment.status, payment.amount_capturable
+    payment.amount_capturable, payment.capture_before, payment.checkout_url = 0, None, None
+    payment.status = PaymentStatus.CANCELED
+    return before != (payment.status, payment.amount_capturable)
+
+
+#: What an intent's status leads to (Stripe docs, "PaymentIntent lifecycle"). Of the others, nothing follows.
+_APPLY_INTENT: Final[Mapping[str, Callable[[StripePaymentMixin, Mapping[str, Any]], bool]]] = {
+    "succeeded": _apply_taken,
+    "requires_capture": _apply_held,
+    "processing": lambda payment, _: _apply_processing(payment),
+}
+
+
+def _is_deposit(payment: StripePaymentMixin) -> bool:
+    return payment.capture_method is CaptureMethod.manual
 
 
 def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool:
@@ -135,11 +209,34 @@ def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool
     _agree(payment, charge.get("amount"), charge.get("currency"))
     changed = _note_paying(payment, charge.get("payment_intent"), charge.get("id"))
     changed |= _note(payment, "receipt_url", charge.get("receipt_url"), fits=is_text)
+    changed |= _note(payment, "receipt_email", charge.get("receipt_email"), fits=is_text)
     refunded = charge.get("amount_refunded")
-    if type(refunded) is not int or refunded <= payment.amount_refunded:
+    if charge.get("captured") is False:
+        return _note_deadline(payment, charge) or changed
+    if type(refunded) is not int:
+        return changed
+    # What was held and not taken, Stripe counts as given back.
+    refunded -= payment.amount - payment.amount_taken
+    if refunded <= payment.amount_refunded:
         return changed
     # The event may be older than what we know: a refund that is in its sum may have failed since.
     return _apply_refunded(payment, max(payment.amount_refunded, refunded - came_back(payment))) or changed
+
+
+def _note_deadline(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool:
+    """Note until when what is held can be taken (Stripe docs, "Place a hold on a payment method")."""
+    details = charge.get("payment_method_details")
+    card = details.get("card") if isinstance(details, Mapping) else None
+    found = time_of(card.get("capture_before") if isinstance(card, Mapping) else None)
+    if found is None or payment.status not in MAY_BE_PAID or payment.capture_before == found:
+        return False
+    payment.capture_before = found
+    return True
+
+
+def time_of(stamp: Any) -> datetime | None:
+    """Return Stripe's time as aware UTC; None if it is none that a database holds."""
+    return datetime.fromtimestamp(stamp, UTC) if type(stamp) is int and 0 < stamp < _LAST_STAMP else None
 
 
 def apply_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund | None:
@@ -218,17 +315,18 @@ def _foreign_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> R
 def _apply_refunded(payment: StripePaymentMixin, amount: int) -> bool:
     """Note how much was given back, more or less than before, and the word that follows; return whether it is news."""
     before = payment.amount_refunded, payment.status
-    payment.amount_refunded = min(amount, payment.amount)
+    payment.amount_refunded = min(amount, payment.amount_taken)
     if amount:
         # What is given back was paid, even if the event that says so comes later.
         apply_paid(payment)
     if payment.status in _BY_REFUNDS:
-        payment.status = _word_for(payment)
+        payment.status = word_by_refunds(payment)
     return before != (payment.amount_refunded, payment.status)
 
 
-def _word_for(payment: StripePaymentMixin) -> PaymentStatus:
-    if payment.amount_refunded >= payment.amount:
+def word_by_refunds(payment: StripePaymentMixin) -> PaymentStatus:
+    """Return the word of a paid payment that nobody disputes."""
+    if payment.amount_refunded >= payment.amount_taken:
         return _S.REFUNDED
     return _S.PARTIALLY_REFUNDED if payment.amount_refunded else _S.COMPLETED
 
@@ -242,8 +340,9 @@ def apply_paid(payment: StripePaymentMixin) -> bool:
 
 
 def _apply_processing(payment: StripePaymentMixin) -> bool:
-    """Note that the bank has been asked, unless it has answered: a link has one completed session, and no other try."""
-    if payment.status is PaymentStatus.FAILED and payment.stripe_checkout_session_id is not None:
+    """Note that the bank has been asked, unless it has answered: of a completed page there is no other try."""
+    has_ended = payment.stripe_checkout_session_id is not None and payment.checkout_url is None
+    if payment.status is PaymentStatus.FAILED and has_ended:
         return False
     return apply_status(payment, PaymentStatus.PROCESSING)
 
@@ -252,6 +351,12 @@ def _agree(payment: StripePaymentMixin, amount: Any, currency: Any) -> None:
     if (amount, currency) != (payment.amount, payment.currency):
         log.error("Stripe's amount for payment %s is not ours: it was not applied", key_of(payment))
         raise ContradictionError("Stripe's amount or currency is not the payment's, so the event was not applied.")
+
+
+def _agree_on_received(payment: StripePaymentMixin, received: Any) -> None:
+    if _is_deposit(payment) and type(received) is int and 0 < received <= payment.amount:
+        return
+    _agree(payment, received, payment.currency)
 
 
 def _agree_on_intent(payment: StripePaymentMixin, intent_id: Any) -> None:

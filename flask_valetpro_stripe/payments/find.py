@@ -169,11 +169,11 @@ def _same_charge(charge: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _same_refund(refund: Mapping[str, Any]) -> dict[str, Any]:
+def _same_paying(object_: Mapping[str, Any]) -> dict[str, Any]:
     # Not by its metadata: whoever owns the account can write the ids of another payment into them.
     return {
-        "stripe_charge_id": refund.get("charge"),
-        "stripe_payment_intent_id": refund.get("payment_intent"),
+        "stripe_charge_id": object_.get("charge"),
+        "stripe_payment_intent_id": object_.get("payment_intent"),
     }
 
 
@@ -188,7 +188,8 @@ _SAME: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "checkout.session": _same_session,
     "payment_intent": _same_intent,
     "charge": _same_charge,
-    "refund": _same_refund,
+    "refund": _same_paying,
+    "dispute": _same_paying,
 }
 
 

@@ -18,8 +18,9 @@ from ..state import State
 
 #: Stripe forgets an idempotency key after 24 hours (Stripe docs, "Idempotent requests"). We stop an hour before.
 KEY_LIFETIME: Final = timedelta(hours=23)
-#: The kind of operation that makes a refund. A payment has any number of them, and one of another kind: its making.
+#: What may be done to a payment that is made: any number of times. One operation of another kind is its making.
 CREATE_REFUND: Final = "refund.create"
+CAPTURE: Final = "payment_intent.capture"
 
 
 def find(state: State, tenant_id: Any, mode: Mode, kind: str, idempotency_key: str) -> Operation | None:
@@ -39,7 +40,7 @@ def find_for(state: State, payment: StripePaymentMixin) -> Operation | None:
     """Return the operation that made a payment."""
     model = state.models.Operation
     return state.session.scalar(
-        sa.select(model).where(model.payment_id == key_of(payment), model.kind != CREATE_REFUND)
+        sa.select(model).where(model.payment_id == key_of(payment), model.kind.not_in([CREATE_REFUND, CAPTURE]))
     )
 
 

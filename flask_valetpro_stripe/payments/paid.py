@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ..enums import Mode, PaymentStatus
+from ..enums import CaptureMethod, Mode, PaymentStatus
 from ..models import Models
 from ..models.locked import forget, is_watched
 from ..state import State
@@ -71,6 +71,8 @@ def _marking(models: Models, names: tuple[str, ...]) -> Any:
             key == meant.scalar_subquery(),
             column.amount == sa.bindparam("amount_"),
             column.currency == sa.bindparam("currency_"),
+            # What is only held is not taken, whatever its session is called.
+            column.capture_method == CaptureMethod.automatic,
             sa.or_(*(column.status == status for status in MAY_BE_PAID)),
         )
         .values({**set_, column.paid_at: sa.func.coalesce(column.paid_at, now)})

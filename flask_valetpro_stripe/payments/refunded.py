@@ -29,7 +29,7 @@ def left_of(payment: StripePaymentMixin) -> int:
     """Return what may still be given back of a locked payment: what no refund has taken, nor reserved."""
     model = get_state().models.Refund
     reserved = _sum(payment, model.stripe_refund_id.is_(None), model.status.not_in(FREED))
-    return payment.amount - payment.amount_refunded - reserved
+    return payment.amount_taken - payment.amount_refunded - reserved
 
 
 def _sum(payment: StripePaymentMixin, *which: sa.ColumnElement[bool]) -> int:

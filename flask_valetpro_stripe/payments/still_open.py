@@ -28,7 +28,8 @@ def find_open(state: State, tenant_id: Any = None, mode: Mode | None = None) -> 
     """Return the keys of payments that wait for an end, or for that of a refund, with their tenants and modes."""
     model: Any = state.models.Payment
     key, owner = sa.inspect(model).primary_key[0], getattr(model, state.models.payment_tenant)
-    known_at_stripe = sa.or_(model.stripe_payment_link_id.is_not(None), model.stripe_payment_intent_id.is_not(None))
+    ids = (model.stripe_payment_link_id, model.stripe_checkout_session_id, model.stripe_payment_intent_id)
+    known_at_stripe = sa.or_(*(column.is_not(None) for column in ids))
     which = [
         sa.or_(sa.and_(model.status.in_(_WAITING), known_at_stripe, *_in_time(model.created_at)), _is_refunded(state)),
         *([] if tenant_id is None else [owner == tenant_id]),

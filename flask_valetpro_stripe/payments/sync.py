@@ -33,9 +33,10 @@ def sync(payment: PaymentT) -> PaymentT:
     state, tenant = get_state(), get_tenant()
     payment = find_own(state, tenant, payment)
     client = client_for(state, connection_of(state, payment, tenant))
-    link, intent = payment.stripe_payment_link_id, payment.stripe_payment_intent_id
+    link, page = payment.stripe_payment_link_id, payment.stripe_checkout_session_id
+    intent = payment.stripe_payment_intent_id
     state.session.commit()
-    session = _fetch_session(client, link) if link else None
+    session = _fetch_completed(client, link) if link else _fetch_page(client, page) if page else None
     # The session that was completed may not be the one whose attempt we heard of first.
     intent = (session or {}).get("payment_intent") or intent
     found = _fetch_intent(client, intent) if intent else None
@@ -43,7 +44,7 @@ def sync(payment: PaymentT) -> PaymentT:
 
     payment = lock_own(state, tenant, payment)
     try:
-        if session and _has_failed(found):
+        if session and session.get("status") == "complete" and _has_failed(found):
             apply_failed_session(payment, session)
         elif session:
             apply_session(payment, session)
@@ -62,7 +63,14 @@ def sync(payment: PaymentT) -> PaymentT:
     return payment
 
 
-def _fetch_session(client: stripe.StripeClient, link: str) -> Mapping[str, Any] | None:
+def _fetch_page(client: stripe.StripeClient, session: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = ask_stripe(
+        "Asking for the payment", client.v1.checkout.sessions.retrieve, session
+    ).to_dict()
+    return found
+
+
+def _fetch_completed(client: stripe.StripeClient, link: str) -> Mapping[str, Any] | None:
     """Return the link's session that was completed, if any: guests may open and leave several."""
     listed = ask_stripe(
         "Asking for the payment", client.v1.checkout.sessions.list, {"payment_link": link, "status": "complete"}

@@ -14,16 +14,20 @@ from ..context import tenant_context
 from ..credentials import client_for
 from ..enums import Mode, OperationState, PaymentStatus
 from ..errors import RefundError, ValetProStripeError
-from ..gateway import is_decision
+from ..gateway import ask_stripe, is_decision
 from ..models import Operation
 from ..models.types import utcnow
 from ..state import State
-from . import links, operations, refunds
+from . import operations, refunds
 from .apply import apply_status
+from .capture import note_captured, repeat
+from .close import close
+from .create import finish as finish_making
+from .create import note_made
 from .find import OPERATION_METADATA, connection_of, lock_own
-from .links import CREATE_LINK
-from .operations import CREATE_REFUND, KEY_LIFETIME
+from .operations import CAPTURE, CREATE_REFUND, KEY_LIFETIME
 from .pages import each_of
+from .ways import WAYS
 
 #: How long a call is left to whoever makes it: it may be answered at any moment.
 UNANSWERED: Final = timedelta(minutes=1)
@@ -91,14 +95,14 @@ def finish(state: State, operation_id: str) -> Outcome:
         return ways[operation.kind](state, tenant, operation)
 
 
-def _repeat_link(state: State, tenant: Any, operation: Operation) -> Outcome:
+def _repeat_making(state: State, tenant: Any, operation: Operation) -> Outcome:
     try:
-        links._finish(state, tenant, operation, operation.params["asked"])
+        finish_making(WAYS[operation.kind], state, tenant, operation, operation.params["asked"])
     except ValetProStripeError as error:
         if not is_decision(error):
             raise
         return Outcome.refused
-    # A payment that was cancelled gets no link; whether there is one is looked for later.
+    # For a payment that was cancelled nothing is made; whether there is something is looked for later.
     return Outcome.done if operation.state is OperationState.done else Outcome.left
 
 
@@ -112,21 +116,46 @@ def _repeat_refund(state: State, tenant: Any, operation: Operation) -> Outcome:
     return Outcome.done
 
 
-def _look_for_link(state: State, tenant: Any, operation: Operation) -> Outcome:
-    client = client_for(state, connection_of(state, operation, tenant))
+def _repeat_capture(state: State, tenant: Any, operation: Operation) -> Outcome:
+    try:
+        repeat(state, tenant, operation)
+    except ValetProStripeError as error:
+        if not is_decision(error):
+            raise
+        return Outcome.refused
+    return Outcome.done
+
+
+def _look_for_made(state: State, tenant: Any, operation: Operation) -> Outcome:
+    way, client = WAYS[operation.kind], client_for(state, connection_of(state, operation, tenant))
     payment = state.session.get_one(state.models.Payment, operation.payment_id)
     state.session.commit()
-    link = _find(operation.id, client.v1.payment_links.list, {})
-    if link is not None:
-        payment = links._apply_link(state, tenant, operation, payment, link)
+    made = _find(operation.id, way.service(client).list, {})
+    if made is not None:
+        payment = note_made(way, state, tenant, operation, payment, made)
         if payment.status is PaymentStatus.CANCELED:
-            links.cancel(payment)
+            close(state, tenant, payment)
         return Outcome.done
     payment = lock_own(state, tenant, payment)
     is_news = operations.never_made(state, operation) and apply_status(payment, PaymentStatus.FAILED)
     state.session.commit()
     if is_news:
         state.tell(signals.payment_updated, tenant=tenant, payment=payment)
+    return Outcome.never_made
+
+
+def _look_for_capture(state: State, tenant: Any, operation: Operation) -> Outcome:
+    """Ask what became of the intent: it is captured once, or it never was."""
+    client = client_for(state, connection_of(state, operation, tenant))
+    payment = state.session.get_one(state.models.Payment, operation.payment_id)
+    intent = str(payment.stripe_payment_intent_id)
+    state.session.commit()
+    found = ask_stripe("Asking for the payment", client.v1.payment_intents.retrieve, intent).to_dict()
+    if found.get("status") == "succeeded":
+        note_captured(state, tenant, operation, found)
+        return Outcome.done
+    operations.never_made(state, operation)
+    state.session.commit()
     return Outcome.never_made
 
 
@@ -161,5 +190,13 @@ def _find(operation_id: str, list_: Callable[..., Any], asked: dict[str, Any]) -
 
 
 _Way = Callable[[State, Any, Operation], Outcome]
-_REPEAT: Final[Mapping[str, _Way]] = {CREATE_LINK: _repeat_link, CREATE_REFUND: _repeat_refund}
-_LOOK_FOR: Final[Mapping[str, _Way]] = {CREATE_LINK: _look_for_link, CREATE_REFUND: _look_for_refund}
+_REPEAT: Final[Mapping[str, _Way]] = {
+    **dict.fromkeys(WAYS, _repeat_making),
+    CREATE_REFUND: _repeat_refund,
+    CAPTURE: _repeat_capture,
+}
+_LOOK_FOR: Final[Mapping[str, _Way]] = {
+    **dict.fromkeys(WAYS, _look_for_made),
+    CREATE_REFUND: _look_for_refund,
+    CAPTURE: _look_for_capture,
+}

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..credentials import client_for
 from ..enums import Mode
-from ..errors import ConfigurationError, InvalidKeyError, MissingPermissionError, NotConnectedError, ValetProStripeError
-from ..gateway import ask_stripe, make_account_client
 from ..models import Connection
 from ..state import State
+from .fetch import fetch
 from .find import find_for_object
 
-log = logging.getLogger(__name__)
 _INTENT: Final = re.compile(r"pi_[A-Za-z0-9_]{1,252}", re.ASCII)
-_MISSING: Final = "resource_missing"
 
 
 def fetch_intent_of_refund(
@@ -40,13 +35,4 @@ def fetch_intent_of_refund(
     intent = refund.get("payment_intent")
     if known is not None or not isinstance(intent, str) or not _INTENT.fullmatch(intent):
         return None
-    try:
-        client = client_for(state, connection) if connection is not None else make_account_client(state, mode, None)
-        state.session.commit()
-        return ask_stripe("Reading what a refund is of", client.v1.payment_intents.retrieve, intent).to_dict()
-    except (ConfigurationError, NotConnectedError, InvalidKeyError, MissingPermissionError) as error:
-        log.warning("what a refund on account %s is of cannot be read: %s", account, error.code)
-    except ValetProStripeError as error:
-        if error.code != _MISSING:
-            raise
-    return None
+    return fetch(state, connection, event, lambda client: client.v1.payment_intents, intent)

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from flask_valetpro_stripe import Mode, payments, signals, tenant_context
+from flask_valetpro_stripe import Mode, current_stripe, payments, signals, tenant_context
 from flask_valetpro_stripe.testing import LoggedRequest, Simulator
 from tests.hosts import Host
 
@@ -55,6 +55,37 @@ class Desk:
         """Make a payment link, in an app context of its own as a request has."""
         with self.open():
             return self._detached(payments.create_payment_link(**{**USUAL, **asked}))
+
+    def make_session(self, **asked: Any) -> Any:
+        """Make a checkout session, in the same way."""
+        pages = {"success_url": "https://plaza.example/paid", "cancel_url": "https://plaza.example/ticket/7"}
+        with self.open():
+            return self._detached(payments.create_checkout_session(**{**USUAL, **pages, **asked}))
+
+    def make_intent(self, **asked: Any) -> Any:
+        """Make a payment intent, in the same way."""
+        with self.open():
+            return self._detached(payments.create_payment_intent(**{**USUAL, **asked}))
+
+    def confirm(self, payment: Any, method: str = "pm_card_visa") -> None:
+        """Pay an intent as the guest's browser does: with a card of Stripe's for tests."""
+        with self.open():
+            current_stripe.client.v1.payment_intents.confirm(
+                payment.stripe_payment_intent_id,
+                {"payment_method": method, "return_url": "https://plaza.example/paid"},
+            )
+
+    def capture(self, payment: Any, amount: int | None = None) -> Any:
+        with self.open():
+            return self._detached(payments.capture(self._attached(payment), amount=amount))
+
+    def refund(self, payment: Any, **asked: Any) -> Any:
+        with self.open():
+            return self._detached(payments.refund(self._attached(payment), **asked))
+
+    def hear(self) -> None:
+        """Let Stripe deliver what there is to tell."""
+        self.simulator.deliver_all(self.host.app)
 
     def sync(self, payment: Any) -> Any:
         with self.open():

@@ -28,9 +28,11 @@ from tests.hosts import KEYS, Host, make_host, make_models
 COLUMNS = {
     "tenant": "id name stripe_application_fee_bps stripe_automatic_tax stripe_mode",
     "payment": """
-        amount amount_refunded application_fee_amount collected_via connection_id created_at currency description id
-        mode paid_at receipt_url reference status stripe_account_id stripe_charge_id stripe_checkout_session_id
-        stripe_object stripe_payment_intent_id stripe_payment_link_id stripe_payment_link_url tenant_id updated_at
+        amount amount_capturable amount_captured amount_refunded application_fee_amount automatic_tax capture_before
+        capture_method checkout_url collected_via connection_id created_at currency description id mode paid_at
+        receipt_email receipt_url reference status stripe_account_id stripe_charge_id stripe_checkout_session_id
+        stripe_customer_id stripe_object stripe_payment_intent_id stripe_payment_link_id stripe_payment_link_url
+        tenant_id updated_at
     """,
     "stripe_connection": """
         account_id account_name account_type accounts_api asked_at claimed_account_id connected_at created_at ended_at
@@ -53,6 +55,12 @@ COLUMNS = {
     "stripe_refund": """
         amount connection_id created_at currency id operation_id payment_id reason status stripe_refund_id tenant_id
         updated_at
+    """,
+    "stripe_dispute": """
+        amount created_at currency due_by id payment_id reason status stripe_dispute_id tenant_id updated_at
+    """,
+    "stripe_customer": """
+        account_id attempt attempted_at email id mode name reference stripe_customer_id tenant_id
     """,
     "stripe_oauth_state": "expires_at id mode session_hash state_hash tenant_id user_id",
     "stripe_audit_entry": "action actor at connection_id detail digest id sequence tenant_id",

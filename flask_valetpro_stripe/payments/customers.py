@@ -1,0 +1,114 @@
+"""Customers: somebody who pays again, once for each account and mode."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from ..context import get_tenant
+from ..credentials import client_for, require_connection
+from ..gateway import ask_stripe
+from ..models import Connection, Customer, key_of
+from ..models.types import utcnow
+from ..state import State, get_state
+from .asked import check_email, check_reference
+from .find import RESERVED_METADATA
+from .operations import KEY_LIFETIME
+
+
+def get_customer(reference: str, *, email: str | None = None, name: str | None = None) -> Customer:
+    """Return the tenant's customer at the account that takes its payments now, made there if it is new. Commits.
+
+    An id of one account or mode means nothing at another: after an account switch, or in the other mode, the same
+    reference is a customer of its own.
+
+    :param reference: the host's own id of who pays, at most 255 characters.
+    :param email: where Stripe writes to; kept as it was when the customer was made.
+    :raises ValueError: for an argument that cannot work; nothing is written.
+    :raises NotConnectedError: if the tenant cannot take payments.
+    :raises OutcomeUnknownError: if Stripe's answer did not arrive: call again.
+    """
+    state, tenant = get_state(), get_tenant()
+    check_reference(reference)
+    check_email(email)
+    connection = require_connection(state, tenant)
+    client = client_for(state, connection)
+    customer = _find(state, connection, reference) or _insert(state, connection, reference, email, name)
+    state.session.commit()
+    if customer.stripe_customer_id is not None:
+        return customer
+    params: dict[str, Any] = {
+        "metadata": {f"{RESERVED_METADATA}customer": str(customer.id), f"{RESERVED_METADATA}reference": reference},
+        **{field: text for field, text in (("email", customer.email), ("name", customer.name)) if text},
+    }
+    key = _key(state, customer)
+    made = ask_stripe("Making the customer", client.v1.customers.create, cast(Any, params), {"idempotency_key": key})
+    customer.stripe_customer_id = made.id
+    state.session.commit()
+    return customer
+
+
+def _find(state: State, connection: Connection, reference: str) -> Customer | None:
+    model = state.models.Customer
+    return state.session.scalar(
+        sa.select(model)
+        .where(
+            model.tenant_id == connection.tenant_id,
+            model.mode == connection.mode,
+            model.account_id == (connection.account_id or ""),
+            model.reference == reference,
+        )
+        .execution_options(populate_existing=True)
+    )
+
+
+def _insert(state: State, connection: Connection, reference: str, email: str | None, name: str | None) -> Customer:
+    """Return the new row, or that of whoever was first."""
+    customer = state.models.Customer(
+        tenant_id=connection.tenant_id,
+        mode=connection.mode,
+        account_id=connection.account_id or "",
+        reference=reference,
+        email=email,
+        name=name,
+    )
+    try:
+        with state.session.begin_nested():
+            state.session.add(customer)
+            state.session.flush()
+    except IntegrityError:
+        first = _find(state, connection, reference)
+        if first is None:
+            raise
+        return first
+    return customer
+
+
+def _key(state: State, customer: Customer) -> str:
+    """Return Stripe's key for making the customer, the same for a day: then Stripe has forgotten it."""
+    if utcnow() - customer.attempted_at > KEY_LIFETIME + timedelta(hours=1):
+        customer.attempt, customer.attempted_at = customer.attempt + 1, utcnow()
+    key = f"valetpro-customer-{customer.tenant_id}-{customer.id}-{customer.attempt}"
+    state.session.commit()
+    return key
+
+
+def id_of_own(customer: Customer | None) -> str | None:
+    """Return the ``cus_…`` of a customer of the current tenant, at the account that takes its payments now.
+
+    :raises ValueError: if it is of another tenant, account or mode.
+    """
+    if customer is None:
+        return None
+    state, tenant = get_state(), get_tenant()
+    connection = require_connection(state, tenant)
+    here = (key_of(tenant), connection.mode, connection.account_id or "")
+    if (customer.tenant_id, customer.mode, customer.account_id) != here:
+        raise ValueError(
+            "The customer is not of the account that takes this payment. payments.get_customer(reference) gives the "
+            "one that is."
+        )
+    return customer.stripe_customer_id

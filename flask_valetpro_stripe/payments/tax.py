@@ -1,0 +1,68 @@
+"""Whether Stripe computes the tax of a payment: only where the account is set up for it, and never silently not."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+
+import stripe
+
+from ..errors import MissingPermissionError, ValetProStripeError
+from ..gateway import ask_stripe
+from ..models import Connection
+from ..state import State
+
+log = logging.getLogger(__name__)
+#: How long an account that was ready is not asked again, in seconds.
+_READY_FOR: Final = 600.0
+
+
+def decide(
+    state: State, tenant: Any, connection: Connection, client: stripe.StripeClient, asked: bool | None
+) -> bool:
+    """Return whether the tax of a new payment is computed: as the call says, or the tenant's policy.
+
+    :raises ValetProStripeError: with the code ``tax_not_ready``, if it should be and the account is not set up for it;
+        with ``VALETPRO_STRIPE_TAX_NOT_READY = "warn"``, that is logged, and the payment says ``automatic_tax`` False.
+    """
+    wanted = tenant.stripe_automatic_tax if asked is None else asked
+    if not wanted:
+        return False
+    missing = find_missing(state, connection, client)
+    if missing is None:
+        return True
+    if state.config.tax_not_ready == "warn":
+        log.warning("a payment of tenant %s goes without tax: %s", connection.tenant_id, missing)
+        return False
+    raise ValetProStripeError(
+        f"The Stripe account cannot compute tax: {missing}",
+        code="tax_not_ready",
+        hint="An admin of the account sets it up in the Stripe Dashboard under Tax, or automatic_tax=False is passed.",
+    )
+
+
+def find_missing(state: State, connection: Connection, client: stripe.StripeClient) -> str | None:
+    """Return what an account lacks to compute tax, in a sentence, or None. Stripe is asked every ten minutes.
+
+    Active settings without a registration compute a tax of zero (Stripe docs, "Tax settings").
+    """
+    if state.tax_ready.get(connection.id, -_READY_FOR) + _READY_FOR > time.monotonic():
+        return None
+    try:
+        missing = _ask(client)
+    except MissingPermissionError:
+        return "its API key may not read the tax settings."
+    if missing is None:
+        state.tax_ready[connection.id] = time.monotonic()
+    return missing
+
+
+def _ask(client: stripe.StripeClient) -> str | None:
+    settings = ask_stripe("Reading the tax settings", client.v1.tax.settings.retrieve).to_dict()
+    if settings.get("status") != "active":
+        fields = ((settings.get("status_details") or {}).get("pending") or {}).get("missing_fields") or []
+        return f"its tax settings lack {', '.join(map(str, fields)) or 'something'}."
+    params: Any = {"status": "active", "limit": 1}
+    found = ask_stripe("Reading the tax registrations", client.v1.tax.registrations.list, params)
+    return None if found.data else "it is registered nowhere, so the tax would be zero."
