@@ -137,14 +137,23 @@ def fail_charge(scope: Scope, charge: Record, code: str, message: str, decline_c
     scope.emit("charge.failed", charge.data)
 
 
-def book(scope: Scope, kind: str, source: str, amount: int, currency: str, *, fee: int = 0) -> Record:
+def book(
+    scope: Scope,
+    kind: str,
+    source: str,
+    amount: int,
+    currency: str,
+    *,
+    fee: int = 0,
+    fee_text: str = "Stripe processing fees",
+) -> Record:
     """Store a balance transaction."""
     details = [
         {
             "amount": fee,
             "application": None,
             "currency": currency,
-            "description": "Stripe processing fees",
+            "description": fee_text,
             "type": "stripe_fee",
         }
     ]

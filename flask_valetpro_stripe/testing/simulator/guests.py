@@ -1,6 +1,6 @@
 """What guests and their banks do, for a test to call."""
 
-from . import checkout, refunding
+from . import checkout, disputing, refunding
 from .cards import from_number
 from .errors import ApiError, CardDeclined
 from .ledger import Json, Ledger, Record, snapshot
@@ -62,3 +62,48 @@ class GuestsAndBanks:
             if intent_id is None:
                 raise LookupError(f"Nobody has paid {session_or_intent!r} yet: there is nothing to settle.")
             checkout.settle_any(self._ledger, self._ledger.records[intent_id], succeeded=succeeded)
+
+    def dispute(
+        self,
+        charge: str,
+        *,
+        status: str = "needs_response",
+        reason: str = "fraudulent",
+        amount: int | None = None,
+        due_by: int | None = None,
+    ) -> str:
+        """Dispute a charge, given by its id or that of its intent or session, and return the dispute's id.
+
+        ``status`` "warning_needs_response" opens an inquiry, which takes no money. ``amount`` is what is left of the
+        charge, and ``due_by`` (a timestamp) the end of the eighth day, unless you say otherwise.
+        """
+        if status not in disputing.STATUSES:
+            raise ValueError(f"A dispute can't begin as {status!r}, but as one of {', '.join(disputing.STATUSES)}.")
+        with self._ledger.lock:
+            found = self._charge_for(charge)
+            scope = self._ledger.scope_of(found)
+            made = disputing.open_dispute(
+                scope, found, status=status, reason=reason, amount=amount, due_by=due_by
+            )
+            return str(made.data["id"])
+
+    def _charge_for(self, id: str) -> Record:
+        record: Record | None = self._ledger.records.get(id)
+        for name in ("payment_intent", "latest_charge"):
+            if record is not None and record.kind != "charge" and name in record.data:
+                record = self._ledger.records.get(str(record.data[name]))
+        if record is None or record.kind != "charge" or not record.data["amount_captured"]:
+            raise LookupError(f"No money was taken for {id!r}: there is nothing to dispute.")
+        return record
+
+    def escalate_dispute(self, dispute_id: str) -> None:
+        """Make a chargeback of an inquiry, as its bank does when the answer doesn't convince it."""
+        with self._ledger.lock:
+            dispute = self._ledger.records[dispute_id]
+            disputing.escalate(self._ledger.scope_of(dispute), dispute)
+
+    def settle_dispute(self, dispute_id: str, outcome: str) -> None:
+        """Decide a dispute: "won" or "lost", or for an inquiry "warning_closed"."""
+        with self._ledger.lock:
+            dispute = self._ledger.records[dispute_id]
+            disputing.decide(self._ledger.scope_of(dispute), dispute, outcome)

@@ -6,6 +6,7 @@ from .amounts import chargeable, known_currency
 from .cards import Instrument
 from .changes import given, new_metadata
 from .charges import fail_charge, make_charge, succeed_charge
+from .disputing import dispute_by_card
 from .errors import ApiError, invalid, unexpected_state
 from .fees import application_fee
 from .ids import new_id, token
@@ -144,15 +145,18 @@ def _collect(scope: Scope, intent: Record, method: Record) -> None:
         scope.emit("charge.succeeded", charge.data)
         scope.emit("payment_intent.amount_capturable_updated", intent.data)
         return
-    charge = make_charge(scope, intent, method)
-    succeed_charge(scope, charge)
-    _succeed(scope, intent, charge, intent.data["amount"])
+    _take(scope, intent, make_charge(scope, intent, method), intent.data["amount"])
 
 
-def _succeed(scope: Scope, intent: Record, charge: Record, received: int) -> None:
+def _take(
+    scope: Scope, intent: Record, charge: Record, amount: int, *, event: str = "charge.succeeded"
+) -> None:
+    """Take the money and let the intent succeed; a bank that disputes is heard of before that, as at Stripe."""
+    succeed_charge(scope, charge, amount=amount, event=event)
+    dispute_by_card(scope, charge)
     intent.data |= {
         "status": "succeeded",
-        "amount_received": received,
+        "amount_received": amount,
         "amount_capturable": 0,
         "latest_charge": charge.data["id"],
         "processing": None,
@@ -211,8 +215,7 @@ def settle(scope: Scope, intent: Record, *, succeeded: bool) -> None:
         raise _wrong_state(intent, "settle", ("processing",))
     charge = scope.ledger.records[intent.data["latest_charge"]]
     if succeeded:
-        succeed_charge(scope, charge)
-        _succeed(scope, intent, charge, intent.data["amount"])
+        _take(scope, intent, charge, intent.data["amount"])
         return
     message = "The customer's account has insufficient funds to cover this payment."
     fail_charge(scope, charge, "insufficient_funds", message, None)
@@ -236,8 +239,7 @@ def capture(scope: Scope, intent: Record, amount: int | None) -> None:
         message = f"The remaining amount that can be captured for this PaymentIntent is {authorized}."
         raise invalid(message, "amount_to_capture", "amount_too_large")
     charge = scope.ledger.records[intent.data["latest_charge"]]
-    succeed_charge(scope, charge, amount=taken, event="charge.captured")
-    _succeed(scope, intent, charge, taken)
+    _take(scope, intent, charge, taken, event="charge.captured")
 
 
 def cancel(scope: Scope, intent: Record, reason: str | None) -> None:

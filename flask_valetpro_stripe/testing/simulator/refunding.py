@@ -3,6 +3,7 @@
 from .amounts import display
 from .changes import new_metadata
 from .charges import book, instrument_of
+from .disputing import close_if_refunded, require_refundable
 from .errors import ApiError, invalid, missing_param
 from .ids import new_id
 from .ledger import Json, Record, Scope
@@ -11,6 +12,7 @@ from .ledger import Json, Record, Scope
 def make_refund(scope: Scope, params: Json) -> Record:
     """Give money back on a charge; emits refund.created, and charge.refunded."""
     charge = _charge_to_refund(scope, params)
+    require_refundable(scope, charge)
     amount = _refundable(charge, params.get("amount"))
     if params.get("refund_application_fee") and not charge.data["application_fee_amount"]:
         message = f"Attempting to refund the application fee on {charge.data['id']}, but it has no application fee."
@@ -44,6 +46,7 @@ def make_refund(scope: Scope, params: Json) -> Record:
     _add_to_charge(charge, amount)
     scope.emit("refund.created", refund)
     scope.emit("charge.refunded", charge.data)
+    close_if_refunded(scope, charge)
     return record
 
 

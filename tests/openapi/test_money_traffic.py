@@ -1,0 +1,67 @@
+"""What moves money after it was paid is as Stripe describes it: disputes, holds, tax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import stripe
+
+from flask_valetpro_stripe.testing import Simulator
+
+INTENT: Any = {"amount": 4500, "currency": "eur", "confirm": True, "return_url": "https://plaza.example/"}
+
+
+def event_types(simulator: Simulator) -> set[str]:
+    return {event["type"] for event in simulator.events}
+
+
+@pytest.mark.parametrize(
+    "method", ["pm_card_createDispute", "pm_card_createDisputeProductNotReceived", "pm_card_createDisputeInquiry"]
+)
+def test_disputes_by_test_cards(method: str, simulator: Simulator, client: Any) -> None:
+    intent = client.v1.payment_intents.create({**INTENT, "payment_method": method})
+    (dispute,) = client.v1.disputes.list({"payment_intent": intent.id, "limit": 3}).data
+    client.v1.disputes.retrieve(dispute.id, {"expand": ["charge", "payment_intent"]})
+    client.v1.charges.retrieve(dispute.charge)
+
+    assert "charge.dispute.created" in event_types(simulator)
+
+
+@pytest.mark.parametrize("text", ["winning_evidence", "losing_evidence", "escalate_inquiry_evidence"])
+@pytest.mark.parametrize("status", ["needs_response", "warning_needs_response"])
+def test_disputes_that_are_answered(text: str, status: str, simulator: Simulator, client: Any) -> None:
+    intent = client.v1.payment_intents.create({**INTENT, "payment_method": "pm_card_visa"})
+    dispute = simulator.dispute(intent.id, status=status)
+    client.v1.disputes.update(
+        dispute, {"evidence": {"customer_name": "Ada Guest"}, "submit": False, "metadata": {"by": "desk"}}
+    )
+    client.v1.disputes.update(dispute, {"evidence": {"uncategorized_text": text}, "submit": True})
+    client.v1.disputes.retrieve(dispute)
+    client.v1.balance_transactions.list({"source": dispute})
+
+    assert "charge.dispute.updated" in event_types(simulator)
+
+
+def test_disputes_that_are_given_up_and_what_is_refused(simulator: Simulator, client: Any) -> None:
+    intent = client.v1.payment_intents.create({**INTENT, "payment_method": "pm_card_mastercard"})
+    dispute = simulator.dispute(intent.id, reason="duplicate")
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.refunds.create({"payment_intent": intent.id})
+    client.v1.disputes.close(dispute)
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.disputes.close(dispute)
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.disputes.retrieve("du_missing")
+
+    assert "charge.dispute.closed" in event_types(simulator)
+
+
+def test_a_bank_debit_is_disputed(simulator: Simulator, client: Any) -> None:
+    price = {"currency": "eur", "unit_amount": 4500, "product_data": {"name": "Valet parking"}}
+    link = client.v1.payment_links.create({"line_items": [{"quantity": 1, "price_data": price}]})
+    session = simulator.pay(link.url, card="bank_debit")
+    simulator.settle(session["id"])
+    client.v1.disputes.retrieve(simulator.dispute(session["id"], reason="debit_not_authorized"))
+
+    assert "charge.dispute.funds_withdrawn" in event_types(simulator)
