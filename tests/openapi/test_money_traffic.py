@@ -9,6 +9,10 @@ import stripe
 
 from flask_valetpro_stripe.testing import Simulator
 
+LINE: Any = {
+    "quantity": 1,
+    "price_data": {"currency": "eur", "unit_amount": 4500, "product_data": {"name": "Valet parking"}},
+}
 INTENT: Any = {"amount": 4500, "currency": "eur", "confirm": True, "return_url": "https://plaza.example/"}
 
 
@@ -58,10 +62,27 @@ def test_disputes_that_are_given_up_and_what_is_refused(simulator: Simulator, cl
 
 
 def test_a_bank_debit_is_disputed(simulator: Simulator, client: Any) -> None:
-    price = {"currency": "eur", "unit_amount": 4500, "product_data": {"name": "Valet parking"}}
-    link = client.v1.payment_links.create({"line_items": [{"quantity": 1, "price_data": price}]})
+    link = client.v1.payment_links.create({"line_items": [LINE]})
     session = simulator.pay(link.url, card="bank_debit")
     simulator.settle(session["id"])
     client.v1.disputes.retrieve(simulator.dispute(session["id"], reason="debit_not_authorized"))
 
     assert "charge.dispute.funds_withdrawn" in event_types(simulator)
+
+
+@pytest.mark.parametrize("countries", [None, (), ("FR", "DE", "US", "GB", "CH")])
+def test_tax_settings_and_registrations(countries: Any, simulator: Simulator, client: Any) -> None:
+    client.v1.tax.settings.retrieve()
+    simulator.enable_tax(simulator.platform.id, countries=countries)
+    client.v1.tax.settings.retrieve()
+    for registration in client.v1.tax.registrations.list({"status": "active", "limit": 5}):
+        client.v1.tax.registrations.retrieve(registration.id)
+
+    assert "tax.settings.updated" in event_types(simulator)
+
+
+def test_tax_that_is_refused_has_stripes_error_body(simulator: Simulator, client: Any) -> None:
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.payment_links.create({"line_items": [LINE], "automatic_tax": {"enabled": True}})
+
+    assert simulator.requests[-1].status == 400

@@ -8,7 +8,7 @@ import stripe
 from flask import Flask
 from werkzeug import Request, Response
 
-from . import checkout, settings
+from . import checkout, settings, tax
 from .account_changes import change_account
 from .accounts import Account, ApiKey, shape
 from .api import Api
@@ -171,6 +171,17 @@ class Simulator(GuestsAndBanks):
         """
         with self._ledger.lock:
             change_account(self._ledger, self._ledger.accounts[account_id], livemode=livemode, **changes)
+
+    def enable_tax(
+        self, account_id: str, *, livemode: bool = False, countries: Iterable[str] | None = None
+    ) -> None:
+        """Complete an account's tax settings as its owner does, and register it in ``countries``: its own, or these.
+
+        Without this, ``automatic_tax`` is refused. With ``countries=()`` it is taken, and no tax is collected.
+        """
+        with self._ledger.lock:
+            scope = self._ledger.scope(account_id, livemode)
+            tax.enable(scope, [scope.account.country] if countries is None else countries)
 
     def onboard(self, url: str, *, complete: bool = True) -> str:
         """Open an account link and return the URL that the browser is sent to; not ``complete`` leaves it for later.

@@ -15,6 +15,7 @@ from . import (
     payment_links,
     refunds,
     sessions,
+    tax,
     tokens,
     webhooks,
 )
@@ -35,6 +36,7 @@ _MODULES = (
     events,
     webhooks,
     tokens,
+    tax,
     dashboard,
 )
 

@@ -8,6 +8,7 @@ from ..ledger import Json, Record, Scope
 from ..lists import matching, page
 from ..methods import resolve
 from ..routing import Route
+from ..tax import require_active
 
 
 def _create(scope: Scope, params: Json) -> Json:
@@ -17,6 +18,7 @@ def _create(scope: Scope, params: Json) -> Json:
         raise missing_param("line_items")
     if params.get("ui_mode", "hosted_page") == "hosted_page" and "success_url" not in params:
         raise missing_param("success_url")
+    require_active(scope, params.get("automatic_tax"))
     items = make_items(scope, params["line_items"])
     payable_total(items, "Checkout Session")
     if params.get("customer"):
