@@ -150,7 +150,7 @@ def pay(scope: Scope, session: Record, method: Record, *, email: str | None = No
     if session.data["mode"] != "payment":
         raise invalid("The simulator's page takes one-time payments only, not subscriptions or setups.", "mode")
     intent = _intent_for(scope, session)
-    _note_customer(session, method, email)
+    _note_customer(scope, session, method, email)
     intents.confirm(scope, intent, method, return_url=session.data["url"])
     if intent.data["status"] != "requires_action":
         complete(scope, session)
@@ -164,18 +164,23 @@ def _intent_for(scope: Scope, session: Record) -> Record:
     application = wanted.pop("application", None) or session.private.get("application")
     acting = Scope(scope.ledger, scope.account, scope.livemode, application=application)
     total, currency = session.data["amount_total"], session.data["currency"]
+    if session.data["customer"]:
+        wanted["customer"] = session.data["customer"]
     intent = intents.make_intent(acting, {**wanted, "amount": total, "currency": currency})
     intent.private["session"] = session.data["id"]
     session.data["payment_intent"] = intent.data["id"]
     return intent
 
 
-def _note_customer(session: Record, method: Record, email: str | None) -> None:
+def _note_customer(scope: Scope, session: Record, method: Record, email: str | None) -> None:
     billing = method.data["billing_details"]
+    customer = scope.find("customer", session.data["customer"] or "")
+    # The page doesn't let a guest change the address that the account knows.
+    known = customer.data["email"] if customer else None
     session.data["customer_details"] = {
         "address": billing["address"],
         "business_name": None,
-        "email": email or billing["email"] or session.data["customer_email"],
+        "email": known or email or billing["email"] or session.data["customer_email"],
         "individual_name": None,
         "name": billing["name"],
         "phone": billing["phone"],
