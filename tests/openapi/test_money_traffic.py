@@ -86,3 +86,31 @@ def test_tax_that_is_refused_has_stripes_error_body(simulator: Simulator, client
         client.v1.payment_links.create({"line_items": [LINE], "automatic_tax": {"enabled": True}})
 
     assert simulator.requests[-1].status == 400
+
+
+@pytest.mark.parametrize("capture", [{}, {"amount_to_capture": 4000, "metadata": {"by": "desk"}}])
+def test_a_hold_that_is_captured(capture: Any, simulator: Simulator, client: Any) -> None:
+    held = {"line_items": [LINE], "payment_intent_data": {"capture_method": "manual"}}
+    link = client.v1.payment_links.create(held)
+    intent = simulator.pay(link.url)["payment_intent"]
+    client.v1.payment_intents.retrieve(intent, {"expand": ["latest_charge"]})
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.payment_intents.capture(intent, {"amount_to_capture": 4501})
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.refunds.create({"payment_intent": intent})
+    client.v1.payment_intents.capture(intent, capture)
+    client.v1.checkout.sessions.list({"payment_intent": intent})
+    client.v1.refunds.create({"payment_intent": intent})
+
+    assert {"charge.captured", "payment_intent.amount_capturable_updated"} <= event_types(simulator)
+
+
+def test_holds_that_are_released_or_run_out(simulator: Simulator, client: Any) -> None:
+    params = {"mode": "payment", "success_url": "https://plaza.example/", "line_items": [LINE]}
+    held = {**params, "payment_intent_data": {"capture_method": "manual"}}
+    first, _ = [simulator.pay(client.v1.checkout.sessions.create(held).id)["payment_intent"] for _ in range(2)]
+    client.v1.payment_intents.cancel(first, {"cancellation_reason": "requested_by_customer"})
+    simulator.advance(8 * 86_400)
+    client.v1.payment_intents.list({"expand": ["data.latest_charge"]})
+
+    assert {"charge.expired", "payment_intent.canceled"} <= event_types(simulator)

@@ -8,7 +8,7 @@ import stripe
 from flask import Flask
 from werkzeug import Request, Response
 
-from . import checkout, settings, tax
+from . import checkout, holds, settings, tax
 from .account_changes import change_account
 from .accounts import Account, ApiKey, shape
 from .api import Api
@@ -247,9 +247,10 @@ class Simulator(GuestsAndBanks):
     # -- webhooks and time
 
     def advance(self, seconds: float) -> None:
-        """Move the simulator's time on: retries, expiry of codes, keys and sessions. Signatures stay dated now."""
+        """Move the simulator's time on: retries, expiry of codes, keys, sessions, holds. Signatures stay dated now."""
         with self._ledger.lock:
             self._ledger.clock_offset += seconds
+            holds.expire_due(self._ledger)
         self.expire_sessions()
 
     def expire_sessions(self) -> None:
@@ -308,4 +309,5 @@ class Simulator(GuestsAndBanks):
         self.expire_sessions()
         with self._ledger.lock:
             checkout.settle_due(self._ledger, settle_after)
+            holds.expire_due(self._ledger)
         self.deliver()

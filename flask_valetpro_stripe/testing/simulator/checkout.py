@@ -22,6 +22,7 @@ def make_session(scope: Scope, params: Json, items: list[Json], *, link: Record 
     id = new_session_id(livemode=scope.livemode)
     total, currency = total_of(items)
     tax = bool((params.get("automatic_tax") or {}).get("enabled"))
+    held = (params.get("payment_intent_data") or {}).get("capture_method") == "manual"
     session = {
         "id": id,
         "object": "checkout.session",
@@ -61,7 +62,7 @@ def make_session(scope: Scope, params: Json, items: list[Json], *, link: Record 
         "payment_method_collection": "if_required",
         "payment_method_configuration_details": None,
         "payment_method_options": {},
-        "payment_method_types": params.get("payment_method_types") or ["card", "sepa_debit"],
+        "payment_method_types": params.get("payment_method_types") or (["card"] if held else ["card", "sepa_debit"]),
         "payment_status": "unpaid",
         "permissions": None,
         "phone_number_collection": {"enabled": False},
@@ -205,7 +206,8 @@ def complete(scope: Scope, session: Record) -> None:
         details = session.data["customer_details"]
         customer = make_customer(scope, {name: details[name] for name in ("email", "name") if details[name]})
         session.data["customer"] = intent.data["customer"] = customer.data["id"]
-    paid = intent.data["status"] in ("succeeded", "requires_capture")
+    # A hold is no payment: the session is unpaid until it is captured.
+    paid = intent.data["status"] == "succeeded"
     session.data |= {"status": "complete", "payment_status": "paid" if paid else "unpaid", "url": None}
     scope.emit("checkout.session.completed", session.data)
     if session.data["payment_link"]:

@@ -78,6 +78,13 @@ def _charge_to_refund(scope: Scope, params: Json) -> Record:
     if not charge.data["paid"] or charge.data["status"] != "succeeded":
         message = f"Charge {charge.data['id']} has no successful payment to refund."
         raise ApiError(400, message, code="charge_not_refundable")
+    if not charge.data["captured"]:
+        message = (
+            f"This uncaptured Charge was created by a PaymentIntent ({charge.data['payment_intent']}). You must cancel "
+            "the PaymentIntent to reverse the authorization instead of refunding the Charge directly. For more "
+            "information, see https://stripe.com/docs/payments/place-a-hold-on-a-payment-method"
+        )
+        raise invalid(message)
     return charge
 
 
@@ -100,7 +107,7 @@ def _refundable(charge: Record, wanted: int | None) -> int:
 
 def _add_to_charge(charge: Record, amount: int) -> None:
     refunded = charge.data["amount_refunded"] + amount
-    charge.data |= {"amount_refunded": refunded, "refunded": refunded == charge.data["amount"]}
+    charge.data |= {"amount_refunded": refunded, "refunded": refunded == charge.data["amount_captured"]}
 
 
 def settle_refund(scope: Scope, refund: Record, *, succeeded: bool) -> None:

@@ -1,6 +1,6 @@
 """/v1/payment_intents"""
 
-from .. import intents
+from .. import holds, intents
 from ..amounts import chargeable
 from ..changes import changed
 from ..customers import require_own
@@ -76,7 +76,7 @@ def _confirm(scope: Scope, params: Json, id: str) -> Json:
 
 def _capture(scope: Scope, params: Json, id: str) -> Json:
     intent = _get(scope, id)
-    intents.capture(scope, intent, params.get("amount_to_capture"))
+    holds.capture(scope, intent, params)
     return intent.data
 
 
