@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import stripe
 
-from flask_valetpro_stripe.testing import Simulator
+from flask_valetpro_stripe.testing import KEY_IN_USE, SERVER_ERROR_AFTER, Simulator
 
 LINE: Any = {
     "quantity": 1,
@@ -114,3 +114,12 @@ def test_holds_that_are_released_or_run_out(simulator: Simulator, client: Any) -
     client.v1.payment_intents.list({"expand": ["data.latest_charge"]})
 
     assert {"charge.expired", "payment_intent.canceled"} <= event_types(simulator)
+
+
+def test_a_key_in_use_and_a_late_server_error_have_stripes_error_body(simulator: Simulator, client: Any) -> None:
+    for fault in (KEY_IN_USE, SERVER_ERROR_AFTER):
+        simulator.faults.add("POST", "/v1/payment_intents", fault)
+        with pytest.raises(stripe.APIError):
+            client.v1.payment_intents.create({**INTENT, "payment_method": "pm_card_visa"}, {"idempotency_key": "T-7"})
+
+    assert [request.status for request in simulator.requests] == [409, 500]
