@@ -36,11 +36,13 @@ NEW_WORDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "/v1/webhook_endpoints": {"api_version": ("2026-09-30.endive", "2026-10-28.endive")},
 }
 
-# stripe-python 16: _payment_intent.py, checkout/_session.py, _price.py.
+# stripe-python 16: _payment_intent.py, checkout/_session.py, _price.py, _dispute.py.
 NEW_FIELDS: Mapping[str, Mapping[str, Any]] = {
     "payment_intent": {"allowed_payment_method_types": {**_TEXTS, "nullable": True}},
     "checkout.session": {"allowed_payment_method_types": {**_TEXTS, "nullable": True}},
     "recurring": {"trial_period_days": {"type": "integer", "nullable": True}},
+    "dispute_evidence_details": {"submission_method": {"type": "string"}},
+    "dispute_payment_method_details_card": {"network": {"type": "string"}},
 }
 
 # stripe-python 16: params/v2/core/_account_link_create_params.py, v2/core/_account_link.py; STRIPE.md 3.2: it fails.

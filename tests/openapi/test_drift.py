@@ -35,6 +35,8 @@ SDK_CLASSES: dict[str, Any] = {
     "payment_intent": stripe.PaymentIntent,
     "checkout.session": stripe.checkout.Session,
     "recurring": stripe.Price.Recurring,
+    "dispute_evidence_details": stripe.Dispute.EvidenceDetails,
+    "dispute_payment_method_details_card": stripe.Dispute.PaymentMethodDetails.Card,
 }
 
 

@@ -47,6 +47,7 @@ def plaza(host: Host, admin: Any, simulator: Simulator) -> Iterator[Any]:
 def connect(host: Host, admin: Any, simulator: Simulator) -> None:
     """Connect an account as the admin does: the button, Stripe's consent page, and back."""
     account = simulator.create_account("Hotel Plaza")
+    simulator.enable_tax(account.id)
     consent = press(host, admin, "connect").headers["Location"]
     back = urlsplit(simulator.authorize(consent, account.id))
     admin.get(f"{back.path}?{back.query}")

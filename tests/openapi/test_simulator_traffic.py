@@ -132,6 +132,7 @@ def test_a_checkout_session_is_paid_or_expires(simulator: Simulator, client: Any
 
 @pytest.mark.parametrize("card", ["5555555555554444", "4000002500003155"])
 def test_a_payment_link_is_paid_by_other_cards(card: str, simulator: Simulator, client: Any) -> None:
+    simulator.enable_tax(simulator.platform.id)
     link = client.v1.payment_links.create({**LINK, "automatic_tax": {"enabled": True}})
     session = simulator.pay(link.url, card=card)
     client.v1.payment_intents.retrieve(session["payment_intent"], {"expand": ["payment_method", "latest_charge"]})

@@ -138,6 +138,7 @@ def test_a_fee_that_is_asked_for_wins_over_the_policy(sqlite_url: str, simulator
 
 
 def test_tax_is_inside_the_amount(plaza: Desk, simulator: Simulator) -> None:
+    simulator.enable_tax(str(plaza.account))
     plaza.change(plaza.tenant, stripe_automatic_tax=True)
     plaza.make()
     plaza.make(automatic_tax=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import stripe
@@ -10,11 +12,14 @@ import stripe
 from flask_valetpro_stripe.testing import (
     DROP_AFTER,
     DROP_BEFORE,
+    KEY_IN_USE,
     LOCK_TIMEOUT,
     RATE_LIMIT,
     RETRY_HEADER,
     SERVER_ERROR,
+    SERVER_ERROR_AFTER,
     Account,
+    Fault,
     Simulator,
 )
 from tests.simulator.helpers import client_with, code_of, link_params
@@ -56,6 +61,120 @@ def test_dropped_connection_leaves_the_outcome_unknown(
     assert simulator.requests[0].status == (200 if made else 0)
 
 
+@dataclass
+class Money:
+    """Each call that moves money, on a payment of its own, and what it leaves at Stripe."""
+
+    simulator: Simulator
+    v1: Any
+
+    def intent(self, **more: Any) -> Any:
+        params = {"amount": 2500, "currency": "eur", "confirm": True, "payment_method": "pm_card_visa", **more}
+        return self.v1.payment_intents.create(params)
+
+    def hold(self) -> str:
+        return str(self.intent(capture_method="manual").id)
+
+    def call(self, name: str) -> tuple[Any, str]:
+        """Return the call, to be made with a key, and the event that tells that it was carried out."""
+        v1 = self.v1
+        if name == "refund":
+            id = self.intent().id
+            return lambda key: v1.refunds.create({"payment_intent": id, "amount": 900}, key), "refund.created"
+        if name == "capture":
+            held = self.hold()
+            return lambda key: v1.payment_intents.capture(held, {"amount_to_capture": 900}, key), "charge.captured"
+        if name == "cancel":
+            held = self.hold()
+            return lambda key: v1.payment_intents.cancel(held, {}, key), "payment_intent.canceled"
+        dispute = self.simulator.dispute(self.intent().id)
+        if name == "evidence":
+            evidence = {"evidence": {"customer_name": "Ada"}}
+            return lambda key: v1.disputes.update(dispute, evidence, key), "charge.dispute.updated"
+        return lambda key: v1.disputes.close(dispute, {}, key), "charge.dispute.closed"
+
+    def times(self, type: str) -> int:
+        return [event["type"] for event in self.simulator.events].count(type)
+
+
+MONEY = ["refund", "capture", "cancel", "evidence", "give up"]
+KEY = {"idempotency_key": "operation-7"}
+
+
+@pytest.fixture
+def money(simulator: Simulator, plaza_client: stripe.StripeClient) -> Money:
+    return Money(simulator, plaza_client.v1)
+
+
+@pytest.mark.parametrize("name", MONEY)
+@pytest.mark.parametrize(
+    "fault, status, code",
+    [
+        (RATE_LIMIT, 429, "rate_limit"),
+        (LOCK_TIMEOUT, 429, "lock_timeout"),
+        (KEY_IN_USE, 409, "idempotency_key_in_use"),
+        (DROP_BEFORE, None, None),
+    ],
+)
+def test_what_was_not_done_is_done_by_the_same_key(
+    simulator: Simulator, money: Money, name: str, fault: Fault, status: int | None, code: str | None
+) -> None:
+    call, event = money.call(name)
+    simulator.faults.add("POST", "/v1/", fault)
+
+    with pytest.raises(stripe.StripeError) as caught:
+        call(KEY)
+    assert (caught.value.http_status, code_of(caught.value), money.times(event)) == (status, code, 0)
+
+    assert "Idempotent-Replayed" not in call(KEY).last_response.headers
+    assert money.times(event) == 1
+
+
+@pytest.mark.parametrize("name", MONEY)
+def test_lost_answer_is_replayed_by_the_same_key(simulator: Simulator, money: Money, name: str) -> None:
+    call, event = money.call(name)
+    simulator.faults.add("POST", "/v1/", DROP_AFTER)
+
+    with pytest.raises(stripe.APIConnectionError):
+        call(KEY)
+    assert money.times(event) == 1
+
+    assert call(KEY).last_response.headers["Idempotent-Replayed"] == "true"
+    assert money.times(event) == 1
+
+
+@pytest.mark.parametrize("name", MONEY)
+@pytest.mark.parametrize("fault, done", [(SERVER_ERROR, 0), (SERVER_ERROR_AFTER, 1)])
+def test_server_error_is_replayed_whether_it_was_done_or_not(
+    simulator: Simulator, money: Money, name: str, fault: Fault, done: int
+) -> None:
+    call, event = money.call(name)
+    simulator.faults.add("POST", "/v1/", fault)
+
+    replayed = []
+    for _ in range(2):
+        with pytest.raises(stripe.APIError) as caught:
+            call(KEY)
+        assert caught.value.http_status == 500
+        replayed.append((caught.value.headers or {}).get("Idempotent-Replayed"))
+
+    assert replayed == [None, "true"]
+    assert money.times(event) == done
+
+
+def test_faults_have_names(simulator: Simulator, seaside_client: stripe.StripeClient) -> None:
+    simulator.faults.add("POST", "/v1/customers", "idempotency_key_in_use")
+    with pytest.raises(stripe.APIError) as busy:
+        seaside_client.v1.customers.create({}, {"idempotency_key": "k-1"})
+    simulator.faults.add("POST", "/v1/customers", "server_error_after")
+    with pytest.raises(stripe.APIError) as broken:
+        seaside_client.v1.customers.create({}, {"idempotency_key": "k-1"})
+
+    assert (busy.value.http_status, broken.value.http_status) == (409, 500)
+    assert "k-1" in str(busy.value)
+    assert len(seaside_client.v1.customers.list().data) == 1
+
+
 def test_sdk_retries_a_lost_answer_into_one_object(
     simulator: Simulator, seaside: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +209,10 @@ def test_oauth_can_fail_too(simulator: Simulator, platform_client: stripe.Stripe
         platform_client.oauth.token({"grant_type": "authorization_code", "code": "ac_none"})
 
     simulator.faults.add("POST", "/oauth/token", SERVER_ERROR)
+    with pytest.raises(stripe.APIError):
+        platform_client.oauth.token({"grant_type": "authorization_code", "code": "ac_none"})
+
+    simulator.faults.add("POST", "/oauth/token", SERVER_ERROR_AFTER)
     with pytest.raises(stripe.APIError):
         platform_client.oauth.token({"grant_type": "authorization_code", "code": "ac_none"})
 

@@ -112,13 +112,6 @@ def test_account_is_a_permission_of_its_own(simulator: Simulator, seaside: Accou
     assert restricted(simulator, seaside, "account:read").v1.accounts.retrieve_current().id == seaside.id
 
 
-def test_tax_settings_say_what_is_missing(simulator: Simulator, seaside: Account) -> None:
-    settings = restricted(simulator, seaside, "tax:read").v1.tax.settings.retrieve()
-
-    assert settings.status == "pending"
-    assert settings.status_details.pending.missing_fields == ["defaults.tax_code", "head_office.address"]
-
-
 def test_payout_that_nobody_made_is_missing(seaside_client: stripe.StripeClient) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="No such payout: 'po_missing'") as caught:
         seaside_client.v1.payouts.retrieve("po_missing")

@@ -9,8 +9,8 @@ from werkzeug import Request, Response
 from . import forms
 from .auth import Caller, authenticate
 from .errors import ApiError, LinkInactive
-from .faults import DELAY, DROP_AFTER, DROP_BEFORE, Fault, Faults, dropped
-from .idempotency import Idempotency
+from .faults import DELAY, DROP_AFTER, DROP_BEFORE, SERVER_ERROR, SERVER_ERROR_AFTER, Fault, Faults, dropped
+from .idempotency import Idempotency, key_in_use
 from .ids import token
 from .ledger import Json, Ledger, Scope, snapshot
 from .lists import expand
@@ -106,10 +106,12 @@ class Api:
     ) -> tuple[int, Json]:
         if fault is not None and fault.kind == DELAY(0).kind:
             self._faults.sleep(fault.seconds)
-        if fault is not None and fault.kind == "server_error":
-            _add_retry_header(exchange, fault)
-            message = "An unknown error occurred. Please try again, or contact support@stripe.com if it persists."
-            return 500, _refusal(exchange, ApiError(500, message, type="api_error"))
+        if fault is not None and fault.kind == SERVER_ERROR.kind:
+            return _broken(exchange)
+        answer = self._act(exchange, caller, route, params, ids)
+        return _broken(exchange) if fault is not None and fault.kind == SERVER_ERROR_AFTER.kind else answer
+
+    def _act(self, exchange: Exchange, caller: Caller, route: Route, params: Json, ids: Json) -> tuple[int, Json]:
         with self._ledger.lock:
             scope = _scope(self._ledger, caller, exchange)
             try:
@@ -167,6 +169,11 @@ def _scope(ledger: Ledger, caller: Caller, exchange: Exchange) -> Scope:
     )
 
 
+def _broken(exchange: Exchange) -> tuple[int, Json]:
+    message = "An unknown error occurred. Please try again, or contact support@stripe.com if it persists."
+    return 500, _refusal(exchange, ApiError(500, message, type="api_error"))
+
+
 def _refuse(exchange: Exchange, fault: Fault | None) -> None:
     """Raise for the faults that come before Stripe does anything."""
     if fault is None:
@@ -174,6 +181,8 @@ def _refuse(exchange: Exchange, fault: Fault | None) -> None:
     _add_retry_header(exchange, fault)
     if fault.kind == DROP_BEFORE.kind:
         raise dropped(DROP_BEFORE)
+    if fault.kind == "idempotency_key_in_use":
+        raise key_in_use(exchange.idempotency_key)
     if fault.kind == "rate_limit":
         message = "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
         raise ApiError(429, message, code="rate_limit")

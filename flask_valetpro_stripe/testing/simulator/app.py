@@ -8,23 +8,21 @@ import stripe
 from flask import Flask
 from werkzeug import Request, Response
 
-from . import checkout, refunding, settings
+from . import checkout, holds, settings, tax
 from .account_changes import change_account
 from .accounts import Account, ApiKey, shape
 from .api import Api
-from .cards import from_number
 from .connect import Connect
 from .delivery import Delivery, Mailroom, send_by_http, send_in_process, view
 from .endpoints import disable_endpoint, roll_secret
-from .errors import ApiError, CardDeclined
 from .faults import Faults
+from .guests import GuestsAndBanks
 from .ids import new_key
 from .index import index_page
-from .ledger import Json, Ledger, Record, snapshot
-from .methods import make_method
+from .ledger import Json, Ledger, snapshot
 from .oauth_views import OAuthViews, open_demo_account
 from .onboarding import walk
-from .pages import Pages, find_link
+from .pages import Pages
 from .permissions import grants
 from .requestlog import LoggedRequest, RequestLog
 from .server import Server
@@ -34,7 +32,7 @@ from .transport import InProcessClient
 WEBHOOK_PATH = "/api/webhooks/stripe"
 
 
-class Simulator:
+class Simulator(GuestsAndBanks):
     """Stripe as far as we use it, in one WSGI app: the API, Connect's OAuth, and the hosted pages.
 
     It has one platform and any number of accounts. Two simulators share nothing. All methods may be called from any
@@ -174,6 +172,17 @@ class Simulator:
         with self._ledger.lock:
             change_account(self._ledger, self._ledger.accounts[account_id], livemode=livemode, **changes)
 
+    def enable_tax(
+        self, account_id: str, *, livemode: bool = False, countries: Iterable[str] | None = None
+    ) -> None:
+        """Complete an account's tax settings as its owner does, and register it in ``countries``: its own, or these.
+
+        Without this, ``automatic_tax`` is refused. With ``countries=()`` it is taken, and no tax is collected.
+        """
+        with self._ledger.lock:
+            scope = self._ledger.scope(account_id, livemode)
+            tax.enable(scope, [scope.account.country] if countries is None else countries)
+
     def onboard(self, url: str, *, complete: bool = True) -> str:
         """Open an account link and return the URL that the browser is sent to; not ``complete`` leaves it for later.
 
@@ -200,58 +209,6 @@ class Simulator:
         with self._ledger.lock:
             keys = self._ledger.publishable_keys if key.startswith("pk_") else self._ledger.keys
             keys[key].expired = True
-
-    # -- guests and banks
-
-    def pay(
-        self,
-        link_or_session: str,
-        *,
-        card: str = "4242424242424242",
-        email: str = "guest@example.com",
-        authenticate: bool = True,
-    ) -> Json:
-        """Pay as a guest does on the hosted page, for a URL or an id, and return the session.
-
-        ``card`` is a test card's number, a test IBAN, "bank_debit" (settles later) or "bank_debit_fails".
-        ``authenticate`` says how a 3-D Secure challenge ends.
-
-        :raises CardDeclined: the card was refused; the session stays open.
-        :raises LinkInactive: the page takes no payment (any more).
-        """
-        with self._ledger.lock:
-            session = self._session_for(link_or_session)
-            scope = self._ledger.scope_of(session)
-            checkout.require_payable(scope, session)
-            method = make_method(scope, from_number(card), billing={"email": email})
-            try:
-                checkout.pay(scope, session, method, email=email)
-                if session.data["status"] == "open":
-                    checkout.authenticate(scope, session, passed=authenticate)
-            except ApiError as error:
-                raise CardDeclined(snapshot(error.error), snapshot(session.data)) from None
-            return snapshot(session.data)
-
-    def _session_for(self, link_or_session: str) -> Record:
-        name = link_or_session.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
-        record = self._ledger.records.get(name) or find_link(self._ledger, name)
-        if record is not None and record.kind == "payment_link":
-            return checkout.visit(self._ledger.scope_of(record), record)
-        if record is None or record.kind != "checkout.session":
-            raise LookupError(f"The simulator has no payment link or checkout session {link_or_session!r}.")
-        return record
-
-    def settle(self, session_or_intent: str, *, succeeded: bool = True) -> None:
-        """End a delayed payment, or a refund, given by its id (or that of its session)."""
-        with self._ledger.lock:
-            record = self._ledger.records[session_or_intent]
-            if record.kind == "refund":
-                refunding.settle_refund(self._ledger.scope_of(record), record, succeeded=succeeded)
-                return
-            intent_id = record.data["payment_intent"] if record.kind == "checkout.session" else session_or_intent
-            if intent_id is None:
-                raise LookupError(f"Nobody has paid {session_or_intent!r} yet: there is nothing to settle.")
-            checkout.settle_any(self._ledger, self._ledger.records[intent_id], succeeded=succeeded)
 
     # -- what happened
 
@@ -290,9 +247,10 @@ class Simulator:
     # -- webhooks and time
 
     def advance(self, seconds: float) -> None:
-        """Move the simulator's time on: retries, expiry of codes, keys and sessions. Signatures stay dated now."""
+        """Move the simulator's time on: retries, expiry of codes, keys, sessions, holds. Signatures stay dated now."""
         with self._ledger.lock:
             self._ledger.clock_offset += seconds
+            holds.expire_due(self._ledger)
         self.expire_sessions()
 
     def expire_sessions(self) -> None:
@@ -351,4 +309,5 @@ class Simulator:
         self.expire_sessions()
         with self._ledger.lock:
             checkout.settle_due(self._ledger, settle_after)
+            holds.expire_due(self._ledger)
         self.deliver()

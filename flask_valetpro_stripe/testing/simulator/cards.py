@@ -13,6 +13,8 @@ class Instrument:
     decline_code: str | None = None
     message: str = ""
     refund: str = "succeeded"
+    dispute: str | None = None
+    """How the charge is disputed once it succeeded: fraudulent, product_not_received, inquiry, or not."""
 
     @property
     def is_bank_debit(self) -> bool:
@@ -38,6 +40,9 @@ _ALL = (
     Instrument("4000000000003220", "requires_action"),
     Instrument("4000000000007726", "succeeds", refund="pending"),
     Instrument("4000000000005126", "succeeds"),
+    Instrument("4000000000000259", "succeeds", dispute="fraudulent"),
+    Instrument("4000000000002685", "succeeds", dispute="product_not_received"),
+    Instrument("4000000000001976", "succeeds", dispute="inquiry"),
     _declined("4000000000000002", "generic_decline", "Your card was declined."),
     _declined("4000000000009995", "insufficient_funds", "Your card has insufficient funds."),
     _declined("4000000000009987", "lost_card", "Your card was declined."),
@@ -75,6 +80,9 @@ _TOKENS = {
     "refundFail": "4000000000005126",
     "authenticationRequired": "4000002500003155",
     "threeDSecureRequired": "4000000000003220",
+    "createDispute": "4000000000000259",
+    "createDisputeProductNotReceived": "4000000000002685",
+    "createDisputeInquiry": "4000000000001976",
     "chargeDeclined": "4000000000000002",
     "chargeDeclinedInsufficientFunds": "4000000000009995",
     "chargeDeclinedLostCard": "4000000000009987",

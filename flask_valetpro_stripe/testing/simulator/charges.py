@@ -7,6 +7,9 @@ from .fees import transfer_data
 from .ids import new_id, token
 from .ledger import Json, Record, Scope
 
+HOLD_LIFETIME = 7 * 86_400
+"""Seconds that a card's hold lasts (docs.stripe.com/payments/place-a-hold-on-a-payment-method)."""
+
 
 def make_charge(scope: Scope, intent: Record, method: Record, *, captured: bool = True) -> Record:
     """Store a charge of an intent; nothing is emitted yet."""
@@ -55,6 +58,8 @@ def make_charge(scope: Scope, intent: Record, method: Record, *, captured: bool 
         "transfer_data": transfer_data(data["transfer_data"]),
         "transfer_group": data["transfer_group"],
     }
+    if not captured:
+        charge["payment_method_details"]["card"]["capture_before"] = scope.now() + HOLD_LIFETIME
     return scope.add(charge)
 
 
@@ -137,14 +142,23 @@ def fail_charge(scope: Scope, charge: Record, code: str, message: str, decline_c
     scope.emit("charge.failed", charge.data)
 
 
-def book(scope: Scope, kind: str, source: str, amount: int, currency: str, *, fee: int = 0) -> Record:
+def book(
+    scope: Scope,
+    kind: str,
+    source: str,
+    amount: int,
+    currency: str,
+    *,
+    fee: int = 0,
+    fee_text: str = "Stripe processing fees",
+) -> Record:
     """Store a balance transaction."""
     details = [
         {
             "amount": fee,
             "application": None,
             "currency": currency,
-            "description": "Stripe processing fees",
+            "description": fee_text,
             "type": "stripe_fee",
         }
     ]

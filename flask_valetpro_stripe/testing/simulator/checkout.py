@@ -22,6 +22,7 @@ def make_session(scope: Scope, params: Json, items: list[Json], *, link: Record 
     id = new_session_id(livemode=scope.livemode)
     total, currency = total_of(items)
     tax = bool((params.get("automatic_tax") or {}).get("enabled"))
+    held = (params.get("payment_intent_data") or {}).get("capture_method") == "manual"
     session = {
         "id": id,
         "object": "checkout.session",
@@ -61,7 +62,7 @@ def make_session(scope: Scope, params: Json, items: list[Json], *, link: Record 
         "payment_method_collection": "if_required",
         "payment_method_configuration_details": None,
         "payment_method_options": {},
-        "payment_method_types": params.get("payment_method_types") or ["card", "sepa_debit"],
+        "payment_method_types": params.get("payment_method_types") or (["card"] if held else ["card", "sepa_debit"]),
         "payment_status": "unpaid",
         "permissions": None,
         "phone_number_collection": {"enabled": False},
@@ -150,7 +151,7 @@ def pay(scope: Scope, session: Record, method: Record, *, email: str | None = No
     if session.data["mode"] != "payment":
         raise invalid("The simulator's page takes one-time payments only, not subscriptions or setups.", "mode")
     intent = _intent_for(scope, session)
-    _note_customer(session, method, email)
+    _note_customer(scope, session, method, email)
     intents.confirm(scope, intent, method, return_url=session.data["url"])
     if intent.data["status"] != "requires_action":
         complete(scope, session)
@@ -164,18 +165,23 @@ def _intent_for(scope: Scope, session: Record) -> Record:
     application = wanted.pop("application", None) or session.private.get("application")
     acting = Scope(scope.ledger, scope.account, scope.livemode, application=application)
     total, currency = session.data["amount_total"], session.data["currency"]
+    if session.data["customer"]:
+        wanted["customer"] = session.data["customer"]
     intent = intents.make_intent(acting, {**wanted, "amount": total, "currency": currency})
     intent.private["session"] = session.data["id"]
     session.data["payment_intent"] = intent.data["id"]
     return intent
 
 
-def _note_customer(session: Record, method: Record, email: str | None) -> None:
+def _note_customer(scope: Scope, session: Record, method: Record, email: str | None) -> None:
     billing = method.data["billing_details"]
+    customer = scope.find("customer", session.data["customer"] or "")
+    # The page doesn't let a guest change the address that the account knows.
+    known = customer.data["email"] if customer else None
     session.data["customer_details"] = {
         "address": billing["address"],
         "business_name": None,
-        "email": email or billing["email"] or session.data["customer_email"],
+        "email": known or email or billing["email"] or session.data["customer_email"],
         "individual_name": None,
         "name": billing["name"],
         "phone": billing["phone"],
@@ -200,7 +206,8 @@ def complete(scope: Scope, session: Record) -> None:
         details = session.data["customer_details"]
         customer = make_customer(scope, {name: details[name] for name in ("email", "name") if details[name]})
         session.data["customer"] = intent.data["customer"] = customer.data["id"]
-    paid = intent.data["status"] in ("succeeded", "requires_capture")
+    # A hold is no payment: the session is unpaid until it is captured.
+    paid = intent.data["status"] == "succeeded"
     session.data |= {"status": "complete", "payment_status": "paid" if paid else "unpaid", "url": None}
     scope.emit("checkout.session.completed", session.data)
     if session.data["payment_link"]:

@@ -7,6 +7,12 @@ from .ledger import Json, Record, Scope
 _SETTINGS: Json = {"custom_fields": None, "default_payment_method": None, "footer": None, "rendering_options": None}
 
 
+def require_own(scope: Scope, params: Json) -> None:
+    """Raise Stripe's "No such customer" if ``params`` name one that this account hasn't got in this mode."""
+    if params.get("customer"):
+        scope.get("customer", params["customer"], param="customer")
+
+
 def make_customer(scope: Scope, params: Json) -> Record:
     """Store a customer and emit customer.created."""
     customer = {

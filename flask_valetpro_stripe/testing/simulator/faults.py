@@ -26,6 +26,10 @@ LOCK_TIMEOUT = Fault("lock_timeout")
 """429 because another request holds the object."""
 SERVER_ERROR = Fault("server_error")
 """500, nothing done, saved under the idempotency key as Stripe saves it."""
+SERVER_ERROR_AFTER = Fault("server_error_after")
+"""500 although Stripe acted, saved like the other: the same key never tells what was done."""
+KEY_IN_USE = Fault("idempotency_key_in_use")
+"""409 as if another request under the same key were running; nothing done, nothing saved."""
 DROP_BEFORE = Fault("drop_before")
 """The connection drops before Stripe acts."""
 DROP_AFTER = Fault("drop_after")
@@ -47,7 +51,8 @@ def dropped(moment: Fault) -> ConnectionResetError:
     return ConnectionResetError(f"The simulator dropped the connection {moment.kind.removeprefix('drop_')} acting.")
 
 
-_BY_NAME = {fault.kind: fault for fault in (RATE_LIMIT, LOCK_TIMEOUT, SERVER_ERROR, DROP_BEFORE, DROP_AFTER)}
+_NAMED = (RATE_LIMIT, LOCK_TIMEOUT, KEY_IN_USE, SERVER_ERROR, SERVER_ERROR_AFTER, DROP_BEFORE, DROP_AFTER)
+_BY_NAME = {fault.kind: fault for fault in _NAMED}
 
 
 @dataclass

@@ -43,7 +43,7 @@ class Idempotency:
                 return None
             _require_same(saved, key, path, fingerprint)
             if saved.status is None:
-                raise _in_use(key)
+                raise key_in_use(key)
             return saved
 
     def finish(self, account: str, livemode: bool, key: str, status: int, body: Json) -> None:
@@ -74,7 +74,8 @@ def _require_same(saved: Saved, key: str, path: str, fingerprint: str) -> None:
         raise ApiError(400, message, type="idempotency_error")
 
 
-def _in_use(key: str) -> ApiError:
+def key_in_use(key: str | None) -> ApiError:
+    """Return Stripe's answer while another request under the key is running."""
     message = (
         "There is currently another in-progress request using this Idempotent Key (that probably means you submitted "
         f"twice, and the other request is still going through): {key}. Please try again later."

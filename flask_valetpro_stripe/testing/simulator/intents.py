@@ -1,4 +1,4 @@
-"""Moving a payment intent on: confirm, authenticate, settle, capture, cancel."""
+"""Moving a payment intent on: confirm, authenticate, settle, cancel."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from .amounts import chargeable, known_currency
 from .cards import Instrument
 from .changes import given, new_metadata
 from .charges import fail_charge, make_charge, succeed_charge
+from .disputing import dispute_by_card
 from .errors import ApiError, invalid, unexpected_state
 from .fees import application_fee
 from .ids import new_id, token
@@ -88,9 +89,11 @@ def _shipping(shipping: Json | None) -> Json | None:
 def confirm(scope: Scope, intent: Record, method: Record, *, return_url: str | None = None) -> None:
     """Charge ``method``; a refused one raises 402 and leaves the intent open, as at Stripe."""
     if intent.data["status"] not in _CONFIRMABLE:
-        raise _wrong_state(intent, "confirm", _CONFIRMABLE)
+        raise wrong_state(intent, "confirm", _CONFIRMABLE)
     instrument: Instrument = method.private["instrument"]
     intent.data |= {"payment_method": method.data["id"], "last_payment_error": None, "next_action": None}
+    if instrument.is_bank_debit and intent.data["capture_method"] == "manual":
+        raise invalid("The payment method type sepa_debit does not support capture_method=manual.", "payment_method")
     if instrument.outcome == "requires_action":
         _ask_for_action(scope, intent, return_url)
     elif instrument.outcome in ("settles", "fails_later"):
@@ -135,24 +138,31 @@ def authenticate(scope: Scope, intent: Record, *, passed: bool) -> None:
 
 def _collect(scope: Scope, intent: Record, method: Record) -> None:
     if intent.data["capture_method"] == "manual":
-        charge = make_charge(scope, intent, method, captured=False)
-        intent.data |= {
-            "status": "requires_capture",
-            "amount_capturable": intent.data["amount"],
-            "latest_charge": charge.data["id"],
-        }
-        scope.emit("charge.succeeded", charge.data)
-        scope.emit("payment_intent.amount_capturable_updated", intent.data)
+        _hold(scope, intent, method)
         return
-    charge = make_charge(scope, intent, method)
-    succeed_charge(scope, charge)
-    _succeed(scope, intent, charge, intent.data["amount"])
+    take(scope, intent, make_charge(scope, intent, method), intent.data["amount"])
 
 
-def _succeed(scope: Scope, intent: Record, charge: Record, received: int) -> None:
+def _hold(scope: Scope, intent: Record, method: Record) -> None:
+    charge = make_charge(scope, intent, method, captured=False)
+    intent.data |= {
+        "status": "requires_capture",
+        "amount_capturable": intent.data["amount"],
+        "latest_charge": charge.data["id"],
+    }
+    scope.emit("charge.succeeded", charge.data)
+    scope.emit("payment_intent.amount_capturable_updated", intent.data)
+
+
+def take(
+    scope: Scope, intent: Record, charge: Record, amount: int, *, event: str = "charge.succeeded"
+) -> None:
+    """Take the money and let the intent succeed; a bank that disputes is heard of before that, as at Stripe."""
+    succeed_charge(scope, charge, amount=amount, event=event)
+    dispute_by_card(scope, charge)
     intent.data |= {
         "status": "succeeded",
-        "amount_received": received,
+        "amount_received": amount,
         "amount_capturable": 0,
         "latest_charge": charge.data["id"],
         "processing": None,
@@ -208,11 +218,10 @@ def _begin_processing(scope: Scope, intent: Record, method: Record) -> None:
 def settle(scope: Scope, intent: Record, *, succeeded: bool) -> None:
     """End a delayed payment: the bank paid, or it didn't."""
     if intent.data["status"] != "processing":
-        raise _wrong_state(intent, "settle", ("processing",))
+        raise wrong_state(intent, "settle", ("processing",))
     charge = scope.ledger.records[intent.data["latest_charge"]]
     if succeeded:
-        succeed_charge(scope, charge)
-        _succeed(scope, intent, charge, intent.data["amount"])
+        take(scope, intent, charge, intent.data["amount"])
         return
     message = "The customer's account has insufficient funds to cover this payment."
     fail_charge(scope, charge, "insufficient_funds", message, None)
@@ -226,26 +235,12 @@ def settle(scope: Scope, intent: Record, *, succeeded: bool) -> None:
     _back_to_start(scope, intent, error)
 
 
-def capture(scope: Scope, intent: Record, amount: int | None) -> None:
-    """Take what was authorized, or less."""
-    if intent.data["status"] != "requires_capture":
-        raise _wrong_state(intent, "capture", ("requires_capture",))
-    authorized = intent.data["amount_capturable"]
-    taken = authorized if amount is None else amount
-    if not 0 < taken <= authorized:
-        message = f"The remaining amount that can be captured for this PaymentIntent is {authorized}."
-        raise invalid(message, "amount_to_capture", "amount_too_large")
-    charge = scope.ledger.records[intent.data["latest_charge"]]
-    succeed_charge(scope, charge, amount=taken, event="charge.captured")
-    _succeed(scope, intent, charge, taken)
-
-
 def cancel(scope: Scope, intent: Record, reason: str | None) -> None:
     """Cancel an intent that has not come to its end."""
     if intent.data["status"] not in _CANCELABLE:
-        raise _wrong_state(intent, "cancel", _CANCELABLE)
+        raise wrong_state(intent, "cancel", _CANCELABLE)
     if intent.data["status"] == "processing":
-        raise _wrong_state(intent, "cancel", _CANCELABLE[:-1])
+        raise wrong_state(intent, "cancel", _CANCELABLE[:-1])
     intent.data |= {
         "status": "canceled",
         "canceled_at": scope.now(),
@@ -256,7 +251,8 @@ def cancel(scope: Scope, intent: Record, reason: str | None) -> None:
     scope.emit("payment_intent.canceled", intent.data)
 
 
-def _wrong_state(intent: Record, verb: str, allowed: tuple[str, ...]) -> ApiError:
+def wrong_state(intent: Record, verb: str, allowed: tuple[str, ...]) -> ApiError:
+    """Return Stripe's answer for an intent that is too early or too late for ``verb``."""
     status: Any = intent.data["status"]
     message = f"You cannot {verb} this PaymentIntent because it has a status of {status}."
     if verb in ("cancel", "capture", "settle"):

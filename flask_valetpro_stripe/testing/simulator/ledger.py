@@ -24,7 +24,11 @@ def snapshot(value: T) -> T:
 
 
 # The words of Stripe's "No such …" where they differ from the object's own name.
-_SPOKEN = {"webhook_endpoint": "webhook endpoint", "payment_method": "PaymentMethod"}
+_SPOKEN = {
+    "payment_method": "PaymentMethod",
+    "tax.registration": "registration",
+    "webhook_endpoint": "webhook endpoint",
+}
 
 
 @dataclass
@@ -74,6 +78,8 @@ class Ledger:
         self.records: dict[str, Record] = {}
         self.slugs: dict[str, Record] = {}
         """Payment links by the last part of their URL."""
+        self.tax_settings: dict[tuple[str, bool], Json] = {}
+        """By account and mode; missing where nobody completed them."""
         self._by_kind: dict[tuple[str, str, bool], list[Record]] = {}
         self.events: list[Emitted] = []
         self.platform_id = ""

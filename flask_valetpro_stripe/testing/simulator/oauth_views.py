@@ -10,7 +10,7 @@ from . import forms
 from .accounts import Account, ApiKey
 from .auth import bearer
 from .connect import AuthorizeRequest, Connect, OAuthError, unknown_key
-from .faults import DROP_AFTER, DROP_BEFORE, Faults, dropped
+from .faults import DROP_AFTER, DROP_BEFORE, SERVER_ERROR, SERVER_ERROR_AFTER, Faults, dropped
 from .ledger import Json, Ledger
 from .rendering import render
 from .requestlog import RequestLog
@@ -77,6 +77,8 @@ class OAuthViews:
             raise dropped(DROP_BEFORE)
         params = forms.decode(request.get_data(as_text=True))
         status, body = _REFUSED[kind] if kind in _REFUSED else self._answer(request, params, answer)
+        if kind == SERVER_ERROR_AFTER.kind:
+            status, body = _REFUSED[SERVER_ERROR.kind]
         self._record(request, params, status, body)
         if kind == DROP_AFTER.kind:
             raise dropped(DROP_AFTER)

@@ -3,6 +3,7 @@
 from .amounts import display
 from .changes import new_metadata
 from .charges import book, instrument_of
+from .disputing import close_if_refunded, require_refundable
 from .errors import ApiError, invalid, missing_param
 from .ids import new_id
 from .ledger import Json, Record, Scope
@@ -11,6 +12,7 @@ from .ledger import Json, Record, Scope
 def make_refund(scope: Scope, params: Json) -> Record:
     """Give money back on a charge; emits refund.created, and charge.refunded."""
     charge = _charge_to_refund(scope, params)
+    require_refundable(scope, charge)
     amount = _refundable(charge, params.get("amount"))
     if params.get("refund_application_fee") and not charge.data["application_fee_amount"]:
         message = f"Attempting to refund the application fee on {charge.data['id']}, but it has no application fee."
@@ -44,6 +46,7 @@ def make_refund(scope: Scope, params: Json) -> Record:
     _add_to_charge(charge, amount)
     scope.emit("refund.created", refund)
     scope.emit("charge.refunded", charge.data)
+    close_if_refunded(scope, charge)
     return record
 
 
@@ -75,6 +78,13 @@ def _charge_to_refund(scope: Scope, params: Json) -> Record:
     if not charge.data["paid"] or charge.data["status"] != "succeeded":
         message = f"Charge {charge.data['id']} has no successful payment to refund."
         raise ApiError(400, message, code="charge_not_refundable")
+    if not charge.data["captured"]:
+        message = (
+            f"This uncaptured Charge was created by a PaymentIntent ({charge.data['payment_intent']}). You must cancel "
+            "the PaymentIntent to reverse the authorization instead of refunding the Charge directly. For more "
+            "information, see https://stripe.com/docs/payments/place-a-hold-on-a-payment-method"
+        )
+        raise invalid(message)
     return charge
 
 
@@ -97,7 +107,7 @@ def _refundable(charge: Record, wanted: int | None) -> int:
 
 def _add_to_charge(charge: Record, amount: int) -> None:
     refunded = charge.data["amount_refunded"] + amount
-    charge.data |= {"amount_refunded": refunded, "refunded": refunded == charge.data["amount"]}
+    charge.data |= {"amount_refunded": refunded, "refunded": refunded == charge.data["amount_captured"]}
 
 
 def settle_refund(scope: Scope, refund: Record, *, succeeded: bool) -> None:

@@ -9,11 +9,13 @@ from . import (
     charges,
     customers,
     dashboard,
+    disputes,
     events,
     payment_intents,
     payment_links,
     refunds,
     sessions,
+    tax,
     tokens,
     webhooks,
 )
@@ -25,6 +27,7 @@ _MODULES = (
     payment_intents,
     charges,
     refunds,
+    disputes,
     catalog,
     customers,
     accounts,
@@ -33,6 +36,7 @@ _MODULES = (
     events,
     webhooks,
     tokens,
+    tax,
     dashboard,
 )
 

@@ -1,4 +1,4 @@
-"""/v1/payouts, /v1/tax and /v1/billing_portal: what an account sets up in its dashboard, and so far hasn't."""
+"""/v1/payouts and /v1/billing_portal: what an account sets up in its dashboard, and so far hasn't."""
 
 from functools import partial
 
@@ -16,18 +16,6 @@ def _missing(scope: Scope, params: Json, id: str, *, kind: str) -> Json:
     raise missing(kind, id, param=kind)
 
 
-def _tax_settings(scope: Scope, params: Json) -> Json:
-    fields = ["defaults.tax_code", "head_office.address"]
-    return {
-        "object": "tax.settings",
-        "defaults": {"provider": "stripe", "tax_behavior": None, "tax_code": None},
-        "head_office": None,
-        "livemode": scope.livemode,
-        "status": "pending",
-        "status_details": {"pending": {"missing_fields": fields}},
-    }
-
-
 def _empty(url: str, kind: str, params: str) -> tuple[Route, Route]:
     """Return the routes of a resource that an account has none of."""
     listed: Handler = partial(_none, url=url, kind=kind)
@@ -37,7 +25,5 @@ def _empty(url: str, kind: str, params: str) -> tuple[Route, Route]:
 
 ROUTES = (
     *_empty("/v1/payouts", "payout", "PayoutListParams"),
-    *_empty("/v1/tax/registrations", "registration", "tax.RegistrationListParams"),
     *_empty("/v1/billing_portal/configurations", "configuration", "billing_portal.ConfigurationListParams"),
-    Route("GET", "/v1/tax/settings", _tax_settings),
 )

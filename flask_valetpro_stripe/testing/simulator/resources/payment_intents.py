@@ -1,8 +1,9 @@
 """/v1/payment_intents"""
 
-from .. import intents
+from .. import holds, intents
 from ..amounts import chargeable
 from ..changes import changed
+from ..customers import require_own
 from ..errors import invalid, unexpected_state
 from ..ledger import Json, Record, Scope
 from ..lists import matching, page
@@ -11,8 +12,7 @@ from ..routing import Route
 
 
 def _create(scope: Scope, params: Json) -> Json:
-    if params.get("customer"):
-        scope.get("customer", params["customer"], param="customer")
+    require_own(scope, params)
     method = _method(scope, params)
     intent = intents.make_intent(scope, params)
     if method:
@@ -55,6 +55,7 @@ def _update(scope: Scope, params: Json, id: str) -> Json:
     if intent.data["status"] in ("succeeded", "canceled") and set(params) - {"metadata", "description", "expand"}:
         message = f"This PaymentIntent could not be updated because it has a status of {intent.data['status']}."
         raise unexpected_state("payment_intent", message, payment_intent=intent.data)
+    require_own(scope, params)
     if "amount" in params:
         chargeable(params["amount"], intent.data["currency"])
     plain = ("amount", "application_fee_amount", "customer", "description", "receipt_email", "setup_future_usage")
@@ -75,7 +76,7 @@ def _confirm(scope: Scope, params: Json, id: str) -> Json:
 
 def _capture(scope: Scope, params: Json, id: str) -> Json:
     intent = _get(scope, id)
-    intents.capture(scope, intent, params.get("amount_to_capture"))
+    holds.capture(scope, intent, params)
     return intent.data
 
 

@@ -11,6 +11,7 @@ from ..items import make_items, payable_total, total_of
 from ..ledger import Json, Record, Scope
 from ..lists import matching, page
 from ..routing import Route
+from ..tax import require_active
 
 _PLAIN = (
     "active",
@@ -34,6 +35,7 @@ _INTENT_DATA = (
 
 
 def _create(scope: Scope, params: Json) -> Json:
+    require_active(scope, params.get("automatic_tax"))
     items = make_items(scope, params["line_items"])
     recurring = any(item["price"]["recurring"] for item in items)
     total, currency = total_of(items) if recurring else payable_total(items, "Payment Link")
@@ -139,6 +141,7 @@ def _update(scope: Scope, params: Json, id: str) -> Json:
     if "after_completion" in params:
         changes["after_completion"] = _after_completion(params["after_completion"])
     if "automatic_tax" in params:
+        require_active(scope, params["automatic_tax"])
         changes["automatic_tax"] = _tax(params["automatic_tax"])
     if "payment_intent_data" in params:
         changes["payment_intent_data"] = _changed_intent_data(link, params["payment_intent_data"])

@@ -2,12 +2,14 @@
 
 from .. import checkout
 from ..changes import changed
+from ..customers import require_own
 from ..errors import ApiError, invalid, missing_param
 from ..items import make_items, payable_total
 from ..ledger import Json, Record, Scope
 from ..lists import matching, page
 from ..methods import resolve
 from ..routing import Route
+from ..tax import require_active
 
 
 def _create(scope: Scope, params: Json) -> Json:
@@ -17,10 +19,12 @@ def _create(scope: Scope, params: Json) -> Json:
         raise missing_param("line_items")
     if params.get("ui_mode", "hosted_page") == "hosted_page" and "success_url" not in params:
         raise missing_param("success_url")
+    require_active(scope, params.get("automatic_tax"))
     items = make_items(scope, params["line_items"])
     payable_total(items, "Checkout Session")
-    if params.get("customer"):
-        scope.get("customer", params["customer"], param="customer")
+    if params.get("customer") and "customer_email" in params:
+        raise invalid("You may only specify one of these parameters: customer, customer_email.")
+    require_own(scope, params)
     if "expires_at" in params and not 1800 <= params["expires_at"] - scope.now() <= 86_400 + 60:
         message = "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation."
         raise invalid(message, "expires_at")
