@@ -215,7 +215,7 @@ def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool
         return _note_deadline(payment, charge) or changed
     if type(refunded) is not int:
         return changed
-    # What was held and not taken, Stripe counts as given back.
+    # Endpoints of API versions before 2025-03-31.basil count what was held and let go as given back.
     refunded -= payment.amount - payment.amount_taken
     if refunded <= payment.amount_refunded:
         return changed

@@ -33,6 +33,8 @@ def get_customer(reference: str, *, email: str | None = None, name: str | None =
     """
     state, tenant = get_state(), get_tenant()
     check_reference(reference)
+    if not reference:
+        raise ValueError("The reference must not be empty: it is your own id of who pays.")
     check_email(email)
     connection = require_connection(state, tenant)
     client = client_for(state, connection)
