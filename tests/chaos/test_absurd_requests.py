@@ -85,7 +85,7 @@ def expected(sent: Sent, lookups: Lookups) -> tuple[int, str] | None:
         return (200, "") if way.method == "OPTIONS" else (405, "")
     if is_too_large(sent):
         return TOO_LARGE
-    if _SHAPED.fullmatch(way.address) and sent.signature in PLAUSIBLE:
+    if _SHAPED.fullmatch(way.address) and sent.signature in PLAUSIBLE and not is_cut_short(sent):
         # Only the database can tell that it is nobody's, and it is asked a few times a second.
         lookups.count += 1
         return REFUSED if lookups.count <= MOST_UNKNOWN else LATER
@@ -96,6 +96,11 @@ def is_too_large(sent: Sent) -> bool:
     if sent.way.length in (None, "chunked"):
         return len(sent.body) > CAP
     return sent.way.length in TOO_LONG
+
+
+def is_cut_short(sent: Sent) -> bool:
+    """Tell whether the body ends before the length that was promised: it is refused before anything is looked up."""
+    return sent.way.length == str(CAP) and len(sent.body) < CAP
 
 
 def may_ask_the_database(sent: Sent) -> bool:
