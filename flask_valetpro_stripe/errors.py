@@ -121,3 +121,5 @@ class OutcomeUnknownError(ValetProStripeError):
 
     default_code = "outcome_unknown"
     default_hint = "Repeat the call with the same idempotency_key: it makes at most one object at Stripe."
+    #: Stripe failed over the call, and keeps that as its answer: by the same key it will only be repeated.
+    is_saved = False

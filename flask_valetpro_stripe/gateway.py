@@ -313,7 +313,9 @@ def _translate(error: stripe.StripeError, what: str) -> ValetProStripeError:
             hint="Nothing was done. Try again in a moment.",
         )
     if isinstance(error, (stripe.APIConnectionError, stripe.APIError)) or _is_under_way(error):
-        return OutcomeUnknownError(f"{what} did not get an answer from Stripe.", hint="Try again in a moment.")
+        unknown = OutcomeUnknownError(f"{what} did not get an answer from Stripe.", hint="Try again in a moment.")
+        unknown.is_saved = _is_replayed(error)
+        return unknown
     reason = scrub(error.user_message or "")
     return ValetProStripeError(f"{what} was refused by Stripe: {reason or code}", code=code)
 
@@ -328,6 +330,12 @@ def is_decision(error: ValetProStripeError) -> bool:
     Only that says something about an earlier call under the same idempotency key, whose answer was lost.
     """
     return not isinstance(error, _NO_DECISION) and error.code != RATE_LIMITED
+
+
+def _is_replayed(error: stripe.StripeError) -> bool:
+    """Tell whether Stripe saved the answer under the key before (Stripe docs, "Advanced error handling")."""
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    return headers.get("idempotent-replayed") == "true"
 
 
 def _is_under_way(error: stripe.StripeError) -> bool:

@@ -18,6 +18,7 @@ from .counts import Count, count_nothing
 from .errors import ConfigurationError
 from .models import Models
 from .secrets.store import SecretStore
+from .waits import Waits
 
 if TYPE_CHECKING:
     from .events import Registry
@@ -51,6 +52,8 @@ class State:
     count: Count = field(default=count_nothing, kw_only=True)
     #: The one transport to Stripe, shared by all tenants; tests put a simulator's here.
     http_client: stripe.HTTPClient
+    #: How often each tenant's calls have waited for Stripe lately.
+    waits: Waits = field(default_factory=Waits, kw_only=True)
     #: When a connection's account was last found ready to compute tax, on the monotonic clock.
     tax_ready: dict[int, float] = field(default_factory=dict, kw_only=True)
 

@@ -30,7 +30,7 @@ LOCKS = sorted((PROJECT / "requirements").glob("*.txt"))
 
 # The floors of docs/2-how-it-works.md, from the ground up. A module may import from its own floor and from those below.
 FLOORS = {
-    "words": ["errors", "enums", "signals", "money", "counts"],
+    "words": ["errors", "enums", "signals", "money", "counts", "waits"],
     "edges": ["config", "models", "crypto", "secrets"],
     "centre": ["state", "gateway", "custody", "credentials", "context", "events"],
     "shared features": ["audit", "endpoints", "parked", "connections", "rekey", "neutralize"],

@@ -11,10 +11,11 @@ from sqlalchemy.exc import IntegrityError
 
 from ..enums import Mode, OperationState
 from ..errors import OutcomeUnknownError, ValetProStripeError
-from ..gateway import ask_stripe, is_decision
+from ..gateway import is_decision
 from ..models import Operation, StripePaymentMixin, key_of
 from ..models.types import utcnow
 from ..state import State
+from .patience import ask_patiently
 
 #: Stripe forgets an idempotency key after 24 hours (Stripe docs, "Idempotent requests"). We stop an hour before.
 KEY_LIFETIME: Final = timedelta(hours=23)
@@ -92,7 +93,7 @@ def run(state: State, operation: Operation, what: str, call: Callable[..., Any])
     # What Stripe will know must be on record first; and no transaction stays open while the network is asked.
     state.session.commit()
     try:
-        found: Mapping[str, Any] = ask_stripe(what, call, params, options).to_dict()
+        found: Mapping[str, Any] = ask_patiently(state, operation.tenant_id, what, call, params, options).to_dict()
     except OutcomeUnknownError as error:
         error.hint = OutcomeUnknownError.default_hint
         _settle(state, key, attempt, {"state": OperationState.unknown, "error": "no answer"})
@@ -114,7 +115,7 @@ def finish(state: State, operation: Operation) -> bool:
 def never_made(state: State, operation: Operation) -> bool:
     """Mark an operation failed that Stripe knows nothing of; False if its outcome is known by now. The caller commits.
 
-    Only for one whose key Stripe has forgotten: the next try gets another.
+    Only for one whose key Stripe has forgotten, or saved a failure of its own under: the next try gets another.
     """
     model = state.models.Operation
     still_open = (

@@ -13,7 +13,7 @@ from .. import signals
 from ..context import tenant_context
 from ..credentials import client_for
 from ..enums import Mode, OperationState, PaymentStatus
-from ..errors import RefundError, ValetProStripeError
+from ..errors import OutcomeUnknownError, RefundError, ValetProStripeError
 from ..gateway import ask_stripe, is_decision
 from ..models import Operation
 from ..models.types import utcnow
@@ -92,7 +92,13 @@ def finish(state: State, operation_id: str) -> Outcome:
     if operation.kind not in ways:
         return Outcome.left
     with tenant_context(tenant):
-        return ways[operation.kind](state, tenant, operation)
+        try:
+            return ways[operation.kind](state, tenant, operation)
+        except OutcomeUnknownError as error:
+            if not error.is_saved:
+                raise
+        # Stripe would only repeat its failure, for a day: what it did before that, its lists tell.
+        return _LOOK_FOR[operation.kind](state, tenant, operation)
 
 
 def _repeat_making(state: State, tenant: Any, operation: Operation) -> Outcome:

@@ -128,7 +128,8 @@ def take_in(state: State, source: Source) -> Taken:
         # Stripe lists the newest first (API reference, "Pagination").
         new += sum(_take(state, source, event) for event in reversed(events))
         looked += len(events)
-        since = end
+        # Narrow only where there is much: a busy day long ago must not cut all the days since into seconds.
+        since, width = end, width * 2
         _remember(state, source, since)
     return Taken(new, is_all=since >= until)
 
@@ -152,7 +153,13 @@ def _list(
 ) -> list[dict[str, Any]]:
     """Return the events of a window, the newest first; no more than fit, unless it cannot be made smaller."""
     window = {"gte": int(since.timestamp()), "lt": int(until.timestamp()) + 1}
-    asked: dict[str, Any] = {"created": window, "limit": _PAGE, **_types(state)}
+    found: list[dict[str, Any]] = []
+    for types in _types(state):
+        found += _list_of(client, {"created": window, "limit": _PAGE, **types}, is_small=is_small)
+    return sorted(found, key=lambda event: event["created"], reverse=True)
+
+
+def _list_of(client: stripe.StripeClient, asked: dict[str, Any], *, is_small: bool) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     has_more = True
     while has_more and (is_small or len(found) < _MOST_IN_WINDOW):
@@ -164,9 +171,12 @@ def _list(
     return found
 
 
-def _types(state: State) -> dict[str, list[str]]:
+def _types(state: State) -> list[dict[str, list[str]]]:
+    """Return what to ask for, one list after the other: all that is handled, or everything."""
     wanted = sorted(each for each in state.registry.types if not each.startswith("v2."))
-    return {"types": wanted} if "*" not in wanted and len(wanted) <= _MOST_TYPES else {}
+    if "*" in wanted:
+        return [{}]
+    return [{"types": wanted[begin : begin + _MOST_TYPES]} for begin in range(0, len(wanted), _MOST_TYPES)]
 
 
 def _take(state: State, source: Source, event: dict[str, Any]) -> bool:

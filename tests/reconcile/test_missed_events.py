@@ -230,6 +230,25 @@ def test_more_events_than_one_run_looks_at_are_gone_on_with(
     assert {light_plaza.now(payment).status for payment in payments} == {"COMPLETED"}
 
 
+def test_a_busy_moment_long_ago_does_not_cut_the_days_since_into_seconds(
+    light_host: Host, light_plaza: Desk, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missed, "_MOST_IN_WINDOW", 6)
+    for connection in connections_of(light_plaza):
+        age(light_plaza, connection, timedelta(days=20), "created_at", "connected_at")
+    payments = [light_plaza.make() for _ in range(3)]
+    simulator.advance(-15 * 24 * 3600)
+    for payment in payments:
+        simulator.pay(payment.stripe_payment_link_url)
+    simulator.advance(15 * 24 * 3600)
+    simulator.requests.clear()
+
+    assert run(light_host).exit_code == 0
+
+    assert {light_plaza.now(payment).status for payment in payments} == {"COMPLETED"}
+    assert len([request for request in simulator.requests if request.path == "/v1/events"]) < 120
+
+
 def test_a_handler_that_fails_does_not_stop_the_others(
     host: Host, plaza: Desk, seaside: Desk, simulator: Simulator
 ) -> None:

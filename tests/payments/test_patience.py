@@ -1,0 +1,131 @@
+"""When Stripe has no time: a call is made again after a moment, a few times, and one tenant's storm is its own."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flask_valetpro_stripe import errors
+from flask_valetpro_stripe.payments import patience, unfinished
+from flask_valetpro_stripe.testing import Simulator
+from flask_valetpro_stripe.waits import MOST_WAITS, WINDOW, Waits
+from tests.hosts import Host
+from tests.payments.desk import LINKS, Desk, links_at, made
+
+
+@pytest.fixture(autouse=True)
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long each wait would have been: nobody waits."""
+    seconds: list[float] = []
+    monkeypatch.setattr(patience, "_sleep", seconds.append)
+    return seconds
+
+
+@pytest.mark.parametrize("fault", ["rate_limit", "lock_timeout"])
+def test_two_refusals_cost_a_moment_and_nothing_else(
+    plaza: Desk, simulator: Simulator, waited: list[float], fault: str
+) -> None:
+    simulator.faults.add("POST", LINKS, fault, times=2)
+    payment = plaza.make()
+
+    assert payment.stripe_payment_link_url
+    assert len(waited) == 2
+    assert 0 <= waited[0] <= patience.LONGEST_WAIT
+    assert 0 <= waited[1] <= 2 * patience.LONGEST_WAIT
+    assert [request.status for request in made(simulator)] == [429, 429, 200]
+    assert len({request.idempotency_key for request in made(simulator)}) == 1
+
+
+def test_a_third_refusal_is_told_and_the_same_key_finishes_it(plaza: Desk, simulator: Simulator) -> None:
+    simulator.faults.add("POST", LINKS, "rate_limit", times=3)
+    with pytest.raises(errors.ValetProStripeError) as caught:
+        plaza.make(idempotency_key="ticket-7")
+    assert caught.value.code == "rate_limit"
+
+    payment = plaza.make(idempotency_key="ticket-7")
+    assert payment.status == "PENDING"
+    assert len(links_at(simulator, plaza.account)) == 1
+
+
+def test_refunds_and_captures_wait_as_well(plaza: Desk, simulator: Simulator, waited: list[float]) -> None:
+    payment = plaza.make_intent(capture_method="manual")
+    plaza.confirm(payment)
+    plaza.hear()
+    simulator.faults.add("POST", "/v1/payment_intents/.*/capture", "lock_timeout")
+    plaza.capture(payment)
+    simulator.faults.add("POST", "/v1/refunds", "lock_timeout")
+    plaza.refund(payment)
+
+    assert len(waited) == 2
+    assert plaza.now(payment).status == "REFUNDED"
+
+
+def test_one_tenants_storm_does_not_make_another_wait(
+    plaza: Desk, seaside: Desk, simulator: Simulator, waited: list[float]
+) -> None:
+    simulator.faults.add("POST", LINKS, "rate_limit", times=100, account=plaza.account)
+    for _ in range(10):
+        with pytest.raises(errors.ValetProStripeError):
+            plaza.make()
+    assert len(waited) == MOST_WAITS
+
+    simulator.faults.add("POST", LINKS, "rate_limit", times=1, account=seaside.account)
+    assert seaside.make().stripe_payment_link_url
+    assert len(waited) == MOST_WAITS + 1
+
+
+def test_the_budget_comes_back() -> None:
+    now = [0.0]
+    waits = Waits(clock=lambda: now[0])
+    assert [waits.may("plaza") for _ in range(MOST_WAITS + 1)] == [True] * MOST_WAITS + [False]
+    now[0] += WINDOW
+    assert waits.may("plaza")
+
+
+def later(host: Host, desk: Desk) -> None:
+    """Let a call have waited long enough for somebody to look after it."""
+    for operation in desk.operations():
+        desk.change(operation, attempted_at=operation.attempted_at - timedelta(minutes=5))
+
+
+@pytest.mark.parametrize("fault, ends", [("server_error", "never made"), ("server_error_after", "done")])
+def test_a_saved_failure_is_not_asked_for_until_the_key_is_forgotten(
+    host: Host, plaza: Desk, simulator: Simulator, fault: str, ends: str
+) -> None:
+    """Stripe's 500 is its answer under the key for a day; whether it acted before that, its list tells."""
+    simulator.faults.add("POST", LINKS, fault)
+    with pytest.raises(errors.OutcomeUnknownError) as caught:
+        plaza.make(idempotency_key="ticket-7")
+    assert caught.value.is_saved
+    later(host, plaza)
+
+    with host.app.app_context():
+        ((operation_id, _, _),) = unfinished.find_unfinished(host.state)
+        assert str(unfinished.finish(host.state, operation_id)) == ends
+
+    assert len(links_at(simulator, plaza.account)) == (1 if ends == "done" else 0)
+    payment = plaza.make(idempotency_key="ticket-7")
+    assert payment.status == "PENDING"
+    assert len(links_at(simulator, plaza.account)) == 1
+
+
+def test_a_saved_failure_of_a_refund_reserves_nothing_for_a_day(
+    host: Host, plaza: Desk, simulator: Simulator
+) -> None:
+    payment = plaza.make()
+    simulator.pay(payment.stripe_payment_link_url)
+    plaza.hear()
+    simulator.faults.add("POST", "/v1/refunds", "server_error")
+    with pytest.raises(errors.OutcomeUnknownError):
+        plaza.refund(payment)
+    later(host, plaza)
+
+    with host.app.app_context():
+        outcomes: list[Any] = [
+            unfinished.finish(host.state, operation_id) for operation_id, _, _ in unfinished.find_unfinished(host.state)
+        ]
+    assert outcomes == ["never made"]
+    plaza.refund(payment)
+    assert plaza.now(payment).amount_refunded == 2500
