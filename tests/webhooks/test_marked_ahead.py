@@ -112,6 +112,25 @@ def test_what_a_handler_commits_after_it_took_the_event_back_marks_nothing(stage
     assert (stage.row().status, stage.row().processed_at) == ("failed", None)
 
 
+def test_what_a_handler_commits_after_it_rolled_back_leaves_other_events_alone(stage: Stage) -> None:
+    """SQLite gives the number of a row that was rolled back to the next one."""
+
+    def take_back(event: Any) -> None:
+        if event.event_id != "evt_1":
+            return
+        stage.host.db.session.rollback()
+        other = threading.Thread(target=lambda: stage.deliver(ping(id="evt_2")))
+        other.start()
+        other.join(30)
+        stage.host.db.session.execute(sa.update(stage.host.Tenant).values(name="Renamed"))
+        stage.host.db.session.commit()
+
+    on(stage, take_back)
+
+    assert answer(stage.deliver(ping(id="evt_1"))) == FAILED
+    assert {row.event_id: row.status for row in stage.rows()} == {"evt_1": "failed", "evt_2": "processed"}
+
+
 def test_a_savepoint_leaves_the_mark(stage: Stage) -> None:
     def write(event: Any) -> None:
         with stage.host.db.session.begin_nested():
