@@ -25,6 +25,7 @@ from .rekey import refuse_missing_keys
 from .secrets.make import make_stores
 from .state import EXTENSION, Callbacks, State
 from .webhooks import views as webhook
+from .webhooks.ahead import watch_commits
 from .webhooks.running import watch_rollbacks
 from .webhooks.tenants import TenantEndpoints
 from .webhooks.verify import platform_endpoints
@@ -47,6 +48,7 @@ class ValetProStripe:
         self.models: Models = declare_models(tenant, payment)
         audit.guard(db.session)
         watch_rollbacks(db.session)
+        watch_commits(db.session)
         self._db = db
         self._callbacks = Callbacks()
         self._registry = Registry()

@@ -35,8 +35,8 @@ def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, 
         return None
     if tenant_id is None or account_id is None:
         return None
-    model = state.models.Payment
-    if is_watched(state.session, model, _SET):
+    model, database = state.models.Payment, state.session
+    if is_watched(database, model, _SET):
         return None
     values = {
         **given(tenant_id, account_id, mode, same),
@@ -48,10 +48,10 @@ def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, 
         "stripe_payment_intent_id": intent,
         "stripe_object": snapshot(session),
     }
-    connection = state.session.connection({"mapper": sa.inspect(model)})
+    connection = database.connection({"mapper": sa.inspect(model)})
     key = connection.execute(_marking(state.models, tuple(same)), values).scalar()
     if key is not None:
-        forget(state.session, model, key)
+        forget(database, model, key)
     return key
 
 

@@ -78,7 +78,7 @@ def _receive_quickly(state: State, endpoint: Endpoint, event: Mapping[str, Any],
         return None
     # Should a handler commit by itself, no worker takes it while we are at it.
     values = {**_values(endpoint, event, body, Route()), "due_at": utcnow() + claims.LONG_LEASE}
-    taken = quick.insert_routed(state, values)
+    taken = quick.insert_marked(state, values)
     if taken is None:
         return "duplicate" if _was_here(state, values) else None
     values |= {"connection_id": taken.connection_id, "tenant_id": taken.tenant_id}

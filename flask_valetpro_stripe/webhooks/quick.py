@@ -7,6 +7,7 @@ unknown account, one that ended, or one that several tenants have.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, cast
 
@@ -19,6 +20,7 @@ from ..enums import AccountType, EventStatus
 from ..models import Connection, WebhookEvent
 from ..models.types import utcnow
 from ..state import State
+from . import ahead
 from .route import Route
 from .verify import Endpoint, is_thin
 
@@ -55,6 +57,21 @@ def insert_routed(state: State, values: Mapping[str, Any]) -> Taken | None:
     The caller commits.
     """
     return _insert(state, _connection(state), values)
+
+
+def insert_marked(state: State, values: Mapping[str, Any]) -> Taken | None:
+    """Insert an event as :func:`insert_routed` does, already marked as done if the mark can be taken back.
+
+    The caller runs its handlers, and calls :func:`set_processed`.
+    """
+    session, connection = state.session, _connection(state)
+    if not ahead.can_be_taken_back(connection):
+        return _insert(state, connection, values)
+    taken = _insert(state, connection, {**values, **_done(values["received_at"])})
+    if taken is not None:
+        undone = {"status": values["status"], "processed_at": None, "due_at": values["due_at"]}
+        ahead.mark(session, partial(_note, state, taken.id, 0, undone))
+    return taken
 
 
 def store_routed(state: State, values: Mapping[str, Any]) -> Taken | None:
@@ -133,16 +150,25 @@ def set_processed(state: State, row: WebhookEvent, generation: int) -> bool:
 
     The caller commits, or rolls back.
     """
-    done = {"status": EventStatus.processed, "processed_at": utcnow(), "due_at": None}
-    events = _table(state.models.WebhookEvent)
-    ours = {"row_id": sa.inspect(row).identity[0], "row_generation": generation}
-    updated = _connection(state).execute(_update_processed(events), {**done, **ours})
+    done = _done(utcnow())
+    # Whoever marked it has it alone: nobody else sees the row yet.
+    is_ours = ahead.is_still_marked(state.session) or _note(state, sa.inspect(row).identity[0], generation, done)
     row.__dict__.update(done)
+    return is_ours
+
+
+def _done(now: datetime) -> dict[str, Any]:
+    return {"status": EventStatus.processed, "processed_at": now, "due_at": None}
+
+
+def _note(state: State, row_id: int, generation: int, values: Mapping[str, Any]) -> bool:
+    ours = {"row_id": row_id, "row_generation": generation}
+    updated = _connection(state).execute(_update_status(_table(state.models.WebhookEvent)), {**values, **ours})
     return updated.rowcount == 1
 
 
 @lru_cache(maxsize=64)
-def _update_processed(events: sa.Table) -> Any:
+def _update_status(events: sa.Table) -> Any:
     changed: dict[str, Any] = {name: sa.bindparam(name) for name in ("status", "processed_at", "due_at")}
     ours = [events.c[name] == sa.bindparam(f"row_{name}") for name in ("id", "generation")]
     return sa.update(events).where(*ours).values(changed)
