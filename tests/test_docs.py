@@ -426,3 +426,20 @@ def test_audit_chain_is_verified_by_the_commands_of_the_page(sqlite_url: str, tm
 
 def _counted(line: str) -> str:
     return re.sub(r"^\d+ entries", "12 entries", line.strip())
+
+
+def test_a_deposit_is_held_and_taken_as_the_page_says(sqlite_url: str) -> None:
+    first, second = blocks_of("docs/11-taking-money.md", "deposit")[0].split("# The guest pays", 1)
+    simulator = Simulator()
+    with make_host(sqlite_url, simulator=simulator) as host:
+        tenant, account = host.make_tenant(), simulator.create_account("Plaza").id
+        simulator.connect(account)
+        host.connect(tenant, account)
+        known: dict[str, Any] = {"payments": payments}
+        with host.app.app_context(), tenant_context(host.tenant(tenant.id)):
+            exec(first, known)
+            simulator.pay(known["deposit"].stripe_payment_link_url)
+            known["deposit"] = payments.sync(known["deposit"])
+            assert (known["deposit"].status, known["deposit"].amount_capturable) == ("PROCESSING", 5000)
+            exec(f"# {second}", known)
+            assert (known["deposit"].status, known["deposit"].amount_taken) == ("COMPLETED", 3200)

@@ -50,6 +50,7 @@ _DONE: Final[Mapping[str, Done]] = {
     "keys_destroyed": Done("The archived keys are destroyed. Nobody can bring them back."),
     "not_begun": Done("There was nothing to come back from at Stripe. Nothing was changed.", is_good=False),
     "revoked": Done("Stripe no longer lets us act for this account.", is_good=False),
+    "refunded": Done("The refund is made. The guest sees it within a few days."),
     "replay_processed": Done("The event is handled now."),
     "replay_failed": Done("The event failed again.", is_good=False),
     "replay_parked": Done("The event is still kept without action.", is_good=False),

@@ -44,6 +44,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "onboarding_renewed": "Went back to Stripe to go on setting up",
     "platform_forbidden": "Ended payments on the platform's account",
     "prepared": "Began to connect an account",
+    "refunded": "Refunded a payment",
     "revoked": "Withdrew our access to the account",
     "secret_destroyed": "Destroyed an archived secret",
     "webhook_secret_saved": "Saved a webhook secret",

@@ -16,7 +16,7 @@ from ..enums import AccountType, Mode, OnboardingStatus
 from ..models.types import utcnow
 from ..onboarding import oauth
 from ..state import State, get_state
-from . import events, history, keys, onboard
+from . import events, history, keys, onboard, payments
 from .access import gate, harden, refuse_too_large, session_token, user_id
 from .answers import asked_mode, go_back, go_to, refusals_on_the_page, refuse_another_tenant, show_page
 from .page import cards_of
@@ -56,6 +56,8 @@ def make_blueprint(state: State) -> Blueprint:
     blueprint.add_url_rule("/events", view_func=events.show, endpoint="events")
     # Any text: what is no key is no event either, and is answered as an unknown one.
     blueprint.add_url_rule("/events/<row_id>/replay", view_func=events.replay, methods=["POST"], endpoint="replay")
+    blueprint.add_url_rule("/payments", view_func=payments.show, endpoint="payments")
+    blueprint.add_url_rule("/payments/<key>/refund", view_func=payments.refund, methods=["POST"], endpoint="refund")
     blueprint.register_error_handler(413, _too_large)
     blueprint.add_app_template_filter(_ago, "valetpro_ago")
     blueprint.add_app_template_filter(in_words, "valetpro_in_words")

@@ -204,7 +204,7 @@ def test_a_server_error_that_stripe_saved_stays_unknown_and_makes_no_second_link
 
 
 def test_being_limited_is_a_refusal_and_a_repeat_works(plaza: Desk, simulator: Simulator) -> None:
-    simulator.faults.add("POST", "/v1/payment_links", "rate_limit", times=1)
+    simulator.faults.add("POST", "/v1/payment_links", "rate_limit", times=3)
     with pytest.raises(errors.ValetProStripeError, match="Stripe is limiting requests") as limited:
         plaza.make(idempotency_key="ticket-7")
     assert limited.value.code == "rate_limit"
@@ -253,7 +253,7 @@ def test_a_refusal_on_the_way_does_not_hide_that_stripe_may_have_acted(plaza: De
     with pytest.raises(errors.OutcomeUnknownError):
         plaza.make(idempotency_key="ticket-7")
     simulator.faults.clear()
-    simulator.faults.add("POST", "/v1/payment_links", "rate_limit", times=1)
+    simulator.faults.add("POST", "/v1/payment_links", "rate_limit", times=3)
     with pytest.raises(errors.ValetProStripeError, match="limiting"):
         plaza.make(idempotency_key="ticket-7")
 
@@ -275,7 +275,7 @@ def test_a_key_that_stripe_forgot_is_not_repeated(plaza: Desk, simulator: Simula
 
 
 def test_an_old_refusal_may_be_tried_again(plaza: Desk, simulator: Simulator) -> None:
-    simulator.faults.add("POST", "/v1/payment_links", "rate_limit", times=1)
+    simulator.faults.add("POST", "/v1/payment_links", "rate_limit", times=3)
     with pytest.raises(errors.ValetProStripeError):
         plaza.make(idempotency_key="ticket-7")
     (operation,) = plaza.operations()

@@ -663,7 +663,7 @@ def test_a_refusal_frees_the_amount_for_others_and_the_same_key_must_wait_for_th
     plaza: Desk, simulator: Simulator
 ) -> None:
     payment = paid(plaza)
-    simulator.faults.add("POST", REFUNDS, "rate_limit")
+    simulator.faults.add("POST", REFUNDS, "rate_limit", times=3)
     with pytest.raises(errors.ValetProStripeError, match="Stripe is limiting requests"):
         give_back(plaza, payment, amount=2000, idempotency_key="desk-1")
     give_back(plaza, payment, amount=1000)
@@ -678,7 +678,7 @@ def test_not_being_let_in_says_nothing_about_a_lost_answer(plaza: Desk, simulato
     simulator.faults.add("POST", REFUNDS, "drop_after", times=3)
     with pytest.raises(errors.OutcomeUnknownError):
         give_back(plaza, payment, idempotency_key="desk-1")
-    simulator.faults.add("POST", REFUNDS, "rate_limit")
+    simulator.faults.add("POST", REFUNDS, "rate_limit", times=3)
     with pytest.raises(errors.ValetProStripeError, match="Stripe is limiting requests"):
         give_back(plaza, payment, idempotency_key="desk-1")
 

@@ -1,0 +1,220 @@
+"""A tenant's payments, newest first, and the way to give them back."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from flask import Response, request
+from sqlalchemy.orm import selectinload
+from werkzeug.wrappers import Response as BaseResponse
+
+from .. import audit
+from .. import payments as acts
+from ..context import get_tenant
+from ..enums import Mode, PaymentStatus
+from ..errors import ValetProStripeError
+from ..models import Dispute, StripePaymentMixin, key_of
+from ..money import format_amount, parse_amount
+from ..payments.disputes import WITHDRAWN
+from ..payments.refunded import left_of
+from ..state import get_state
+from .access import is_fragment, user_id
+from .answers import go_back, render, take_done
+
+#: How many payments a page shows.
+PAGE: Final = 50
+_LAST_PAGE: Final = 10_000
+_LONGEST_KEY: Final = 64
+_S = PaymentStatus
+STATUSES: Final[Mapping[PaymentStatus, str]] = {
+    _S.PENDING: "Not paid yet",
+    _S.PROCESSING: "On its way",
+    _S.COMPLETED: "Paid",
+    _S.FAILED: "Failed",
+    _S.CANCELED: "Canceled",
+    _S.PARTIALLY_REFUNDED: "Partly refunded",
+    _S.REFUNDED: "Refunded",
+    _S.DISPUTED: "Disputed",
+}
+_REFUNDABLE: Final = frozenset({_S.COMPLETED, _S.PARTIALLY_REFUNDED})
+#: What Stripe may be told (Stripe API reference, "Create a refund").
+REASONS: Final[Mapping[str, str]] = {
+    "requested_by_customer": "The guest asked for it",
+    "duplicate": "Charged twice",
+    "fraudulent": "Fraud",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """Which payments are looked at: the address of the page says it, and each form repeats it."""
+
+    mode: Mode
+    page: int = 1
+
+    @classmethod
+    def asked(cls, given: Mapping[str, str]) -> View:
+        """Return what an address or a form asks for; what makes no sense is as if it were not there."""
+        mode = next((mode for mode in Mode if mode == given.get("mode")), get_tenant().stripe_mode)
+        number = given.get("page", "")
+        is_number = number.isascii() and number.isdigit() and len(number) < 6
+        return cls(mode, min(max(int(number), 1), _LAST_PAGE) if is_number else 1)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One payment, and what may be given back of it."""
+
+    payment: Any
+    #: Minor units that a refund may still have; 0 where there is nothing to give back.
+    left: int
+    #: What the refund's form is sent once with: a second click is the same refund.
+    once: str
+
+    @property
+    def key(self) -> str:
+        """Return the payment's key, as the address of its refund has it."""
+        return str(key_of(self.payment))
+
+    @property
+    def status(self) -> str:
+        """Return where it stands, in words."""
+        return "Held on the card" if self.payment.amount_capturable else STATUSES[self.payment.status]
+
+    @property
+    def amount(self) -> str:
+        """Return what the guest pays, or was charged."""
+        return self.shown(self.payment.amount_taken)
+
+    @property
+    def given_back(self) -> str | None:
+        """Return what was given back, or None."""
+        return self.shown(self.payment.amount_refunded) if self.payment.amount_refunded else None
+
+    @property
+    def rest(self) -> str:
+        """Return what a refund may still have."""
+        return self.shown(self.left)
+
+    @property
+    def dispute(self) -> Dispute | None:
+        """Return the dispute that stands, the newest if there are several."""
+        return next((each for each in self.payment.stripe_disputes if each.status not in WITHDRAWN), None)
+
+    @property
+    def answer_by(self) -> datetime | None:
+        """Return until when the bank can be answered."""
+        return self.dispute.due_by if self.dispute else None
+
+    def shown(self, amount: int) -> str:
+        """Return an amount as a person reads it."""
+        return format_amount(amount, self.payment.currency)
+
+
+def show() -> Response:
+    """Show the newest payments, or a later page of them."""
+    return _page(View.asked(request.args), done=take_done())
+
+
+def refund(key: str) -> BaseResponse:
+    """Give one of the tenant's payments back, all that is left of it or a part."""
+    view = View.asked(request.form)
+    try:
+        payment = _find(key)
+        made = acts.refund(payment, amount=_asked_amount(payment), reason=_asked_reason(), idempotency_key=_once())
+    except ValetProStripeError as error:
+        get_state().session.rollback()
+        return _page(view, error=error, code=422)
+    except ValueError as error:
+        get_state().session.rollback()
+        return _page(view, error=ValetProStripeError(str(error), code="refund_form"), code=422)
+    _record(key, made)
+    return go_back("refunded", "payments", mode=view.mode, page=view.page)
+
+
+def _find(key: str) -> StripePaymentMixin:
+    """Return the tenant's payment with this key.
+
+    :raises ValueError: if it has none.
+    """
+    state = get_state()
+    model: Any = state.models.Payment
+    column = sa.inspect(model).primary_key[0]
+    found = None
+    if 0 < len(key) <= _LONGEST_KEY and key.isprintable():
+        try:
+            wanted = column.type.python_type(key)
+        except (ValueError, OverflowError):
+            wanted = None
+        if wanted is not None and not (isinstance(wanted, int) and wanted.bit_length() > 31):
+            found = state.session.scalar(sa.select(model).where(_own(), column == wanted))
+    if found is None:
+        raise ValueError("There is no such payment.")
+    payment: StripePaymentMixin = found
+    return payment
+
+
+def _own() -> sa.ColumnElement[bool]:
+    state = get_state()
+    own: sa.ColumnElement[bool] = getattr(state.models.Payment, state.models.payment_tenant) == key_of(get_tenant())
+    return own
+
+
+def _asked_amount(payment: StripePaymentMixin) -> int | None:
+    typed = request.form.get("amount", "").strip()
+    return parse_amount(typed, payment.currency) if typed else None
+
+
+def _asked_reason() -> str | None:
+    reason = request.form.get("reason")
+    return reason if reason in REASONS else None
+
+
+def _once() -> str | None:
+    """Return the key that the form was shown with, bound to who sends it: nobody can spoil another's."""
+    once = request.form.get("once", "")
+    fits = 0 < len(once) <= _LONGEST_KEY and once.isprintable()
+    return f"settings-{user_id()}-{once}"[:255] if fits else None
+
+
+def _record(key: str, made: Any) -> None:
+    state = get_state()
+    told = {"payment": key, "amount": made.amount, "currency": made.currency}
+    connection = state.session.get_one(state.models.Connection, made.connection_id)
+    audit.record_about(state, connection, actor=user_id(), action="refunded", **told)
+    state.session.commit()
+
+
+def _page(view: View, *, code: int = 200, **told: object) -> Response:
+    state = get_state()
+    model: Any = state.models.Payment
+    newest = (
+        sa.select(model)
+        .where(_own(), model.mode == view.mode)
+        .order_by(model.created_at.desc(), sa.inspect(model).primary_key[0].desc())
+        .offset((view.page - 1) * PAGE)
+        # One more than a page shows, if there are: whether the page has an end.
+        .limit(PAGE + 1)
+        .options(selectinload(model.stripe_disputes))
+    )
+    found = list(state.session.scalars(newest))
+    return render(
+        "_payments.html" if is_fragment() else "payments.html",
+        code=code,
+        tenant=get_tenant(),
+        view=view,
+        lines=[_line(payment) for payment in found[:PAGE]],
+        has_more=len(found) > PAGE,
+        reasons=REASONS,
+        **told,
+    )
+
+
+def _line(payment: Any) -> Line:
+    left = left_of(payment) if payment.status in _REFUNDABLE else 0
+    return Line(payment, left, secrets.token_urlsafe(12))
