@@ -101,9 +101,12 @@ def attempt(action: Callable[[], Any], done: str = "") -> bool:
 
 def explained(error: Exception) -> tuple[str, str, str]:
     """Return what went wrong, what to do next, and the address of the payment settings if they mend it."""
-    settings_url = getattr(error, "settings_url", "")
+    settings_url, hint = getattr(error, "settings_url", ""), getattr(error, "hint", "")
+    if "payments." in hint:
+        # A hint for whoever writes a host; here it is a button.
+        hint = "Press Check with Stripe on the ticket, and look how it stands."
     # The address is for logs: a notice has the hint, and for an admin a link.
-    return str(error).removesuffix(f" An admin mends this at {settings_url}"), getattr(error, "hint", ""), settings_url
+    return str(error).removesuffix(f" An admin mends this at {settings_url}"), hint, settings_url
 
 
 def tell(said: str, hint: str = "", settings_url: str = "", *, tone: str = "good") -> None:
