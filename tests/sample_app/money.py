@@ -1,4 +1,4 @@
-"""What the tests of deposits, extras, tips and refunds have in common: a guest who pays, and what the database keeps."""
+"""What the tests of deposits, extras, tips and refunds have in common: a guest who pays, and what is kept of it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_a_deposit_is_asked_for_by_text_and_held(
     assert simulator.requests[-1].params["payment_intent_data"]["capture_method"] == "manual"
     assert "Awaiting deposit" in text_of(staff.get(place))
     guest = text_of(visitor.get(texted(sms)))
-    assert "Leave a deposit of €50.00" in guest
+    assert "Hold €50.00 on my card" in guest
     assert "It is only held on your card." in guest
     assert "A tip for the team?" not in guest
 

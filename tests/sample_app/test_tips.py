@@ -56,7 +56,7 @@ def test_a_tip_is_a_line_of_its_own_and_paid_with_the_rest(
 ) -> None:
     first = pay_link(visitor.get(guest_page).text)
     shown = visitor.send_and_follow(f"{guest_page}/tip", tip="10")
-    assert "Parking €25.00 Tip €2.50 To pay €27.50" in text_of(shown)
+    assert "Parking €25.00 Tip €2.50 A tip for the team?" in text_of(shown)
     assert "Pay €27.50" in text_of(shown)
     assert pay_link(shown.text) != first
     assert open_links(app, simulator) == [2750]
@@ -66,7 +66,8 @@ def test_a_tip_is_a_line_of_its_own_and_paid_with_the_rest(
 
     assert _tips(app) == [("CANCELED", 2500, 0), ("COMPLETED", 2750, 250)]
     with app.app_context():
-        assert [str(made.description) for made in db.session.scalars(select(Payment))][-1].endswith("with a tip of €2.50")
+        descriptions = db.session.scalars(select(Payment.description).order_by(Payment.id)).all()
+    assert descriptions[-1] == "Plaza Hotel valet parking, ticket 5, with a tip of €2.50"
     assert "Parking €25.00 Tip €2.50 In all €27.50" in text_of(staff.get("/tickets/8"))
 
 
@@ -184,6 +185,6 @@ def test_a_guest_s_tip_is_asked_for_on_the_account_of_the_guest_s_hotel(
     # Even in the browser of somebody who is signed in at the other hotel.
     staff.send_and_follow(f"{texted(sms)}/tip", tip="10")
 
-    made = [request for request in simulator.requests if (request.method, request.path) == ("POST", "/v1/payment_links")]
+    made = [request for request in simulator.requests if f"{request.method} {request.path}" == "POST /v1/payment_links"]
     assert made[-1].stripe_account == made[-2].stripe_account != made[0].stripe_account
     assert sorted(open_links(app, simulator)) == [2500, 2750]
