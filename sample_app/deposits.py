@@ -23,7 +23,7 @@ def take_deposit(ticket_id: int) -> ResponseReturnValue:
             return to(ticket)
         if not attempt(lambda: take(ticket, amount), f"{money.format_amount(amount, ticket.currency)} was taken."):
             return to(ticket)
-    elif ticket.payment is None or not (bill.is_hold(ticket.payment) and bill.is_taken(ticket.payment)):
+    elif not any(bill.is_hold(made) and bill.is_taken(made) for made in ticket.payments):
         tell("No deposit is held for this ticket now.", tone="bad")
         return to(ticket)
     tickets.move(ticket, CarState.delivered)

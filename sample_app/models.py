@@ -25,7 +25,7 @@ else:
 
 
 class Role(StrEnum):
-    """What a person may do: everybody runs the desk, an admin also sets up payments."""
+    """What a person may do: everybody runs the desk, an admin also gives money back and sets up payments."""
 
     admin = "admin"
     staff = "staff"
@@ -77,7 +77,7 @@ class User(UserMixin, Model):  # type: ignore[misc]
 
     @property
     def is_admin(self) -> bool:
-        """Return whether this person may set up payments."""
+        """Return whether this person may give money back and set up payments."""
         return self.role == Role.admin
 
 

@@ -75,7 +75,7 @@ def test_an_amount_that_the_clerk_did_not_see_is_not_taken(
     people("admin@plaza").send(f"{held}/extras", extra_name="Car wash", extra_amount="10.00")
     shown = text_of(staff.send_and_follow(f"{held}/take", amount="3500"))
     assert "The bill has changed since you looked." in shown
-    assert "Take €45.00 and hand the car over" in shown
+    assert "Take €45.00 and deliver" in shown
     assert charged(app, held) == [("PROCESSING", 5000, 5000)]
 
 
@@ -91,6 +91,9 @@ def test_what_the_deposit_does_not_cover_is_asked_for_by_text(
     assert "€50.00 was taken." in shown
     assert "Delivered" in shown
     assert "Pay 10.00 EUR:" in sms.sent[-1][1]
+    again = text_of(staff.send_and_follow(f"{held}/take", amount="5000"))
+    assert "No deposit is held" not in again
+    assert len(sms.sent) == 2
     assert open_links(app, simulator)[-1] == 1000
     pay(app, simulator, visitor, texted(sms))
     assert charged(app, held) == [("COMPLETED", 5000, 0), ("COMPLETED", 1000, 0)]
