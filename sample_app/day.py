@@ -23,9 +23,7 @@ from .models import Tenant
 bp = Blueprint("day", __name__)
 
 _DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_COLUMNS: Final = (
-    "time ticket guest plate payment status currency charged held tip refunded net".split()
-)
+_COLUMNS: Final = "time ticket guest plate payment status currency charged held tip refunded net".split()
 #: What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 

@@ -63,9 +63,7 @@ def add(ticket: Ticket, new: NewExtra) -> bool:
     if db.session.scalar(same):
         return False
     db.session.add(
-        Extra(
-            tenant_id=hotel_id, ticket_id=ticket.id, operation=new.operation, name=new.name, amount=new.amount
-        )
+        Extra(tenant_id=hotel_id, ticket_id=ticket.id, operation=new.operation, name=new.name, amount=new.amount)
     )
     try:
         db.session.commit()

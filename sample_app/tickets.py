@@ -114,7 +114,10 @@ def is_out_of_reach(ticket: Ticket) -> bool:
 
 
 def _is_open(ticket: Ticket) -> bool:
-    return ticket.payment is not None and ticket.payment.status in _OPEN and not needs_link(ticket)
+    payment = ticket.payment
+    if payment is None or is_used_up(payment):
+        return False
+    return payment.status in _OPEN and not needs_link(ticket)
 
 
 def is_stale(ticket: Ticket) -> bool:

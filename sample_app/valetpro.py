@@ -39,9 +39,7 @@ def _is_reachable() -> ColumnElement[bool]:
 Ticket.is_reachable = column_property(_is_reachable())
 
 # The newest first, as its disputes are.
-Payment.refunds = relationship(
-    valetpro.models.Refund, viewonly=True, order_by=valetpro.models.Refund.id.desc()
-)
+Payment.refunds = relationship(valetpro.models.Refund, viewonly=True, order_by=valetpro.models.Refund.id.desc())
 
 
 @valetpro.tenant_loader
