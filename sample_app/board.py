@@ -14,6 +14,7 @@ from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from flask_valetpro_stripe import PaymentStatus
+from flask_valetpro_stripe.enums import CaptureMethod
 
 from .extensions import db
 from .models import CarState, Payment, Tenant, Ticket
@@ -22,8 +23,10 @@ MOST: Final = 200
 _TAKEN: Final = (PaymentStatus.COMPLETED, PaymentStatus.PARTIALLY_REFUNDED)
 #: All that the desk's pages and the guest's show of a payment.
 _SEEN_OF_A_PAYMENT: Final = (
-    "id status mode stripe_payment_link_url stripe_checkout_session_id amount_refunded paid_at receipt_url".split()
+    "id amount status mode tip stripe_payment_link_url stripe_checkout_session_id amount_refunded paid_at receipt_url "
+    "amount_capturable capture_before amount_captured".split()
 )
+_SEEN_OF_A_DISPUTE: Final = ("id", "status", "amount", "due_by")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Totals:
     paid: Mapping[str, int]
     open_count: int
     open: Mapping[str, int]
+    held_count: int
+    held: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,16 @@ def look(hotel: Tenant, *, state: str = "", search: str = "") -> Board:
 
 def version_of(ticket: Ticket) -> str:
     """Return a word that changes when the ticket's page would."""
-    payment = ticket.payment and [getattr(ticket.payment, name) for name in _SEEN_OF_A_PAYMENT]
     own = [ticket.id, str(ticket.state), ticket.amount, ticket.currency, ticket.texted_at, ticket.is_reachable]
-    return _digest([*own, payment])
+    asks = [ticket.payment_id, ticket.deposit, ticket.tip, [(extra.name, extra.amount) for extra in ticket.extras]]
+    return _digest([*own, *asks, [_seen_of(payment) for payment in ticket.payments]])
+
+
+def _seen_of(payment: Payment) -> list[object]:
+    seen = [getattr(payment, name) for name in _SEEN_OF_A_PAYMENT]
+    # Only a payment that has been disputed is worth a look at its disputes.
+    disputes = payment.stripe_disputes if payment.status == PaymentStatus.DISPUTED else []
+    return [*seen, [[getattr(dispute, name) for name in _SEEN_OF_A_DISPUTE] for dispute in disputes]]
 
 
 def _digest(seen: Iterable[object]) -> str:
@@ -99,17 +111,25 @@ def _counts(hotel: Tenant) -> dict[str, int]:
 
 def _totals(hotel: Tenant) -> Totals:
     today = _start_of_today(hotel)
+    taken = func.coalesce(Payment.amount_captured, Payment.amount)
     paid = db.session.execute(
-        select(Payment.currency, Payment.amount - func.coalesce(Payment.amount_refunded, 0)).where(
+        select(Payment.currency, taken - Payment.amount_refunded).where(
             Payment.tenant_id == hotel.id, Payment.status.in_(_TAKEN), Payment.paid_at >= today
         )
     ).all()
     waiting = db.session.execute(
         select(Payment.currency, Payment.amount)
         .join(Ticket, Ticket.payment_id == Payment.id)
-        .where(Ticket.tenant_id == hotel.id, _is_awaited())
+        .where(Ticket.tenant_id == hotel.id, Payment.capture_method == CaptureMethod.automatic, _is_awaited())
     ).all()
-    return Totals(len(paid), _by_currency(paid), len(waiting), _by_currency(waiting))
+    held = db.session.execute(
+        select(Payment.currency, Payment.amount_capturable).where(
+            Payment.tenant_id == hotel.id, Payment.status == PaymentStatus.PROCESSING, Payment.amount_capturable > 0
+        )
+    ).all()
+    return Totals(
+        len(paid), _by_currency(paid), len(waiting), _by_currency(waiting), len(held), _by_currency(held)
+    )
 
 
 def _is_awaited() -> ColumnElement[bool]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flask_valetpro_stripe import money
 
-from .models import Tenant
+from .models import Tenant, Ticket
 
 CURRENCIES: Final = ("eur", "usd", "gbp", "chf", "jpy")
 _OPERATION: Final = re.compile(r"[A-Za-z0-9_-]{16,48}")
@@ -28,6 +28,25 @@ class NewTicket:
     plate: str
     amount: int
     currency: str
+    deposit: int | None
+    operation: str
+
+
+@dataclass(frozen=True)
+class Price:
+    """What parking costs, and how much is held instead of charged, checked."""
+
+    amount: int
+    currency: str
+    deposit: int | None
+
+
+@dataclass(frozen=True)
+class NewExtra:
+    """An extra as a clerk asked for it, checked."""
+
+    name: str
+    amount: int
     operation: str
 
 
@@ -43,22 +62,41 @@ def single_line(text: str) -> str:
 
 def read_ticket(form: Mapping[str, str], hotel: Tenant) -> tuple[NewTicket | None, dict[str, str]]:
     """Return the ticket that ``form`` asks for, or None; and for each field that is wrong, what to do."""
+    read, mistakes = _read(_TICKET, form, hotel)
+    return (None if mistakes else NewTicket(**read)), mistakes
+
+
+def read_price(form: Mapping[str, str], hotel: Tenant) -> tuple[Price | None, dict[str, str]]:
+    """Return the price that ``form`` asks for, or None; and for each field that is wrong, what to do."""
+    read, mistakes = _read(_PRICE, form, hotel)
+    return (None if mistakes else Price(**read)), mistakes
+
+
+def read_extra(form: Mapping[str, str], ticket: Ticket) -> tuple[NewExtra | None, dict[str, str]]:
+    """Return the extra that ``form`` adds to ``ticket``, or None; and for each field that is wrong, what to do."""
+    in_its_currency = {
+        "name": form.get("extra_name", ""),
+        "amount": form.get("extra_amount", ""),
+        "operation": form.get("operation", ""),
+        "currency": ticket.currency,
+    }
+    read, mistakes = _read(_EXTRA, in_its_currency, ticket.tenant)
+    # The page has another field for an amount.
+    named = {field if field == "operation" else f"extra_{field}": text for field, text in mistakes.items()}
+    return (None if mistakes else NewExtra(**read)), named
+
+
+def _read(
+    readers: Mapping[str, Callable[[Mapping[str, str], Tenant], Any]], form: Mapping[str, str], hotel: Tenant
+) -> tuple[dict[str, Any], dict[str, str]]:
     read: dict[str, Any] = {}
     mistakes: dict[str, str] = {}
-    for field, reader in _READERS.items():
+    for field, reader in readers.items():
         try:
             read[field] = reader(form, hotel)
         except ValueError as error:
             mistakes[field] = str(error)
-    return (None if mistakes else NewTicket(**read)), mistakes
-
-
-def read_money(form: Mapping[str, str], hotel: Tenant) -> tuple[int, str]:
-    """Return amount and currency.
-
-    :raises ValueError: with a sentence for the clerk.
-    """
-    return _amount(form, hotel), _currency(form, hotel)
+    return read, mistakes
 
 
 def read_phone(form: Mapping[str, str], hotel: Tenant) -> str:
@@ -98,26 +136,56 @@ def _currency(form: Mapping[str, str], hotel: Tenant) -> str:
 
 
 def _amount(form: Mapping[str, str], hotel: Tenant) -> int:
+    return _money("amount", form, hotel)
+
+
+def _deposit(form: Mapping[str, str], hotel: Tenant) -> int | None:
+    return _money("deposit", form, hotel) if form.get("collect") == "hold" else None
+
+
+def _money(field: str, form: Mapping[str, str], hotel: Tenant) -> int:
     try:
         currency = _currency(form, hotel)
     except ValueError:
         # The currency has its own message; the digits can still be judged.
         currency = hotel.currency
-    return money.parse_amount(form.get("amount", ""), currency)
+    return money.parse_amount(form.get(field, ""), currency)
 
 
-def _operation(form: Mapping[str, str], hotel: Tenant) -> str:
+def _extra_name(form: Mapping[str, str], hotel: Tenant) -> str:
+    name = single_line(form.get("name", ""))
+    if not name:
+        raise ValueError("Write what the guest gets, for example Car wash.")
+    if len(name) > 60:
+        raise ValueError("Write what the guest gets in at most 60 letters.")
+    return name
+
+
+def read_operation(form: Mapping[str, str], hotel: Tenant) -> str:
+    """Return the form's token.
+
+    :raises ValueError: with a sentence for the clerk, if we cannot have issued it.
+    """
     operation = form.get("operation") or new_operation()
     if not _OPERATION.fullmatch(operation):
         raise ValueError("This form is out of date. Check what it says and send it again.")
     return operation
 
 
-_READERS: Final[Mapping[str, Callable[[Mapping[str, str], Tenant], Any]]] = {
+_PRICE: Final[Mapping[str, Callable[[Mapping[str, str], Tenant], Any]]] = {
+    "amount": _amount,
+    "currency": _currency,
+    "deposit": _deposit,
+}
+_TICKET: Final[Mapping[str, Callable[[Mapping[str, str], Tenant], Any]]] = {
     "guest_name": _guest_name,
     "phone": read_phone,
     "plate": _plate,
+    **_PRICE,
+    "operation": read_operation,
+}
+_EXTRA: Final[Mapping[str, Callable[[Mapping[str, str], Tenant], Any]]] = {
+    "name": _extra_name,
     "amount": _amount,
-    "currency": _currency,
-    "operation": _operation,
+    "operation": read_operation,
 }

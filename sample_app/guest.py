@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from flask_valetpro_stripe import PaymentStatus
+from flask_valetpro_stripe import PaymentStatus, tenant_context
+from flask_valetpro_stripe.errors import ValetProStripeError
 
-from . import tickets
+from . import bill, tickets, tips
 from .board import version_of
 from .extensions import db
 from .models import CarState, Ticket
 from .tickets import is_out_of_reach, is_used_up, needs_link
+
+log = logging.getLogger(__name__)
 
 bp = Blueprint("guest", __name__, url_prefix="/pay")
 
@@ -52,6 +56,40 @@ def request_car(public_token: str) -> ResponseReturnValue:
     return redirect(url_for(".page", public_token=public_token), code=303)
 
 
+@bp.post("/<public_token>/tip")
+def choose_tip(public_token: str) -> ResponseReturnValue:
+    """Add a tip to what is to be paid, or take it off again."""
+    ticket = _ticket(public_token)
+    if tips.may_be_chosen(ticket):
+        try:
+            tip = tips.read(request.form, ticket)
+        except ValueError as error:
+            return _tip_page(ticket, str(error)), 422
+        if mistake := _choose(ticket, tip):
+            return _tip_page(ticket, mistake), 422
+    return redirect(url_for(".page", public_token=public_token), code=303)
+
+
+def _choose(ticket: Ticket, tip: int) -> str:
+    """Have the link ask for the tip, too; return what went wrong, in words for a guest."""
+    try:
+        # Nobody is signed in here: the hotel is that of the ticket.
+        with tenant_context(ticket.tenant):
+            tips.choose(ticket, tip)
+    except tickets.ChangedMeanwhileError:
+        return ""
+    except (ValetProStripeError, ValueError) as error:
+        db.session.rollback()
+        log.warning("ticket %s of hotel %s got no link with a tip: %s", ticket.id, ticket.tenant_id, error)
+        return "The payment page could not be made just now. Please try again, or pay at the desk."
+    return ""
+
+
+def _tip_page(ticket: Ticket, mistake: str) -> str:
+    typed = request.form.get("own", "")
+    return render_template("guest/page.html", **_seen(ticket), mistakes={"own": mistake}, typed_tip=typed)
+
+
 def _ticket(public_token: str) -> Ticket:
     if not (public_token.isascii() and public_token.isprintable()):
         abort(404)
@@ -68,6 +106,7 @@ def _seen(ticket: Ticket) -> dict[str, Any]:
         "stage": stage,
         "back": back,
         "version": f"{version_of(ticket)}-{stage}",
+        "may_tip": tips.may_be_chosen(ticket) and stage in ("open", "failed", "remake"),
         "is_over": stage in ("paid", "refunded") and ticket.state == CarState.delivered,
     }
 
@@ -82,14 +121,16 @@ def _stage(ticket: Ticket, *, back: bool) -> str:
     payment = ticket.payment
     if payment is not None and is_used_up(payment):
         return "refused"
+    if tips.is_being_remade(ticket):
+        return "remake"
     if payment is None or needs_link(ticket):
         return "unavailable"
     if is_out_of_reach(ticket):
         return "disconnected"
-    if payment.status in (PaymentStatus.COMPLETED, PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.DISPUTED):
-        return "paid"
-    if payment.status == PaymentStatus.REFUNDED:
-        return "refunded"
+    if bill.is_taken(payment):
+        return "refunded" if bill.refunded(ticket) >= bill.taken(ticket) else "paid"
+    if bill.is_held(payment):
+        return "held"
     if payment.status == PaymentStatus.PROCESSING:
         return "processing"
     if back:

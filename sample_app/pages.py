@@ -13,7 +13,8 @@ from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 
 from flask_valetpro_stripe import money
 
-from . import tickets, words
+from . import bill, refunds, tickets, tips, words
+from .extras import may_remove
 from .models import CarState, Tenant
 
 _CSP: Final = (
@@ -32,7 +33,9 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(money.format_amount, "money")
     app.add_template_filter(_major_units, "major_units")
     app.add_template_filter(_clock, "clock")
-    app.jinja_env.globals.update(tickets=tickets, words=words, CarState=CarState)
+    app.jinja_env.globals.update(
+        bill=bill, may_remove=may_remove, refunds=refunds, tickets=tickets, tips=tips, words=words, CarState=CarState
+    )
     app.after_request(_add_headers)
     app.register_error_handler(CSRFError, _form_is_too_old)
     app.register_error_handler(Forbidden, _error_page)

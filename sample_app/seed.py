@@ -1,4 +1,4 @@
-"""Demo data: two hotels, three people and a handful of cars."""
+"""Demo data: two hotels, three people, a handful of cars, and what earlier guests paid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from werkzeug.security import generate_password_hash
 
 from .demo import DEMO_PASSWORD, DEMO_PEOPLE
 from .extensions import db
-from .models import CarState, Tenant, Ticket, User
+from .history import add_history
+from .models import CarState, Extra, Tenant, Ticket, User
 
 
 class _Car(NamedTuple):
@@ -24,6 +25,9 @@ class _Car(NamedTuple):
     amount: int
     state: CarState
     minutes_ago: int
+    #: What the first link is to hold, instead of charging.
+    deposit: int | None = None
+    extras: tuple[tuple[str, int], ...] = ()
 
 
 _HOTELS: Final = {
@@ -34,8 +38,8 @@ _CARS: Final = {
     "plaza": (
         _Car("Amélie Laurent", "+33612345601", "GA-482-KT", 4500, CarState.delivered, 310),
         _Car("Jonas Weber", "+4915112345602", "M-JW 2107", 3500, CarState.parked, 190),
-        _Car("Priya Nair", "+447700900603", "LD71 ORT", 3500, CarState.requested, 95),
-        _Car("Mateo Ruiz", "+34612345604", "5521 LKV", 2500, CarState.parked, 40),
+        _Car("Priya Nair", "+447700900603", "LD71 ORT", 3500, CarState.requested, 95, 6000, (("Car wash", 1500),)),
+        _Car("Mateo Ruiz", "+34612345604", "5521 LKV", 2500, CarState.parked, 40, extras=(("Charging", 1200),)),
     ),
     "seaside": (
         _Car("Chiara Conti", "+393331234605", "FX 830 ZE", 3000, CarState.parked, 130),
@@ -84,6 +88,11 @@ def _tickets(hotel: Tenant, cars: Iterable[_Car]) -> Iterable[Ticket]:
             plate=car.plate,
             amount=car.amount,
             currency=hotel.currency,
+            deposit=car.deposit,
+            extras=[
+                Extra(tenant_id=hotel.id, operation=f"seed-{number}-{place}", name=name, amount=amount)
+                for place, (name, amount) in enumerate(car.extras, start=1)
+            ],
             state=car.state,
             created_at=now - timedelta(minutes=car.minutes_ago),
         )
@@ -94,6 +103,7 @@ def _tickets(hotel: Tenant, cars: Iterable[_Car]) -> Iterable[Ticket]:
 def seed_command() -> None:
     """Put demo hotels, people and tickets into the database."""
     seed()
+    add_history()
     click.echo(f"The demo data are in place. Sign in with one of these, password '{DEMO_PASSWORD}':")
     for person in DEMO_PEOPLE:
         click.echo(f"  {person.email}")

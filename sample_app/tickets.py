@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from flask_valetpro_stripe import PaymentStatus, errors, money, payments
 
+from . import bill
 from .extensions import db
 from .forms import NewTicket
 from .models import CarState, Payment, Tenant, Ticket
@@ -24,7 +25,7 @@ _NEXT: Final[Mapping[str, frozenset[str]]] = {
     CarState.delivered: frozenset({CarState.parked}),
 }
 #: What a clerk types into the form of a new ticket.
-_TYPED: Final = ("guest_name", "phone", "plate", "amount", "currency")
+_TYPED: Final = ("guest_name", "phone", "plate", "amount", "currency", "deposit")
 #: Stripe did nothing, perhaps because another click is making the same link: that one keeps its key.
 _PUT_OFF: Final = frozenset({"idempotency_key_in_use", "lock_timeout", "rate_limit", "RateLimitError"})
 _OPEN: Final = frozenset({PaymentStatus.PENDING, PaymentStatus.FAILED})
@@ -85,14 +86,15 @@ def _made(hotel_id: int, new: NewTicket) -> Ticket:
         plate=new.plate,
         amount=new.amount,
         currency=new.currency,
+        deposit=new.deposit,
     )
 
 
 def needs_link(ticket: Ticket) -> bool:
-    """Return whether the ticket has nothing yet that its guest could pay by."""
+    """Return whether something is due that the guest has nothing to pay by."""
     payment = ticket.payment
-    if payment is None or payment.status == PaymentStatus.CANCELED or is_used_up(payment):
-        return True
+    if payment is None or payment.status == PaymentStatus.CANCELED or is_used_up(payment) or bill.is_covering(payment):
+        return bill.due(ticket) > 0
     return not payment.stripe_payment_link_url and payment.status in _OPEN
 
 
@@ -112,27 +114,69 @@ def is_out_of_reach(ticket: Ticket) -> bool:
 
 
 def _is_open(ticket: Ticket) -> bool:
-    return ticket.payment is not None and ticket.payment.status in _OPEN and not needs_link(ticket)
+    payment = ticket.payment
+    if payment is None or is_used_up(payment):
+        return False
+    return payment.status in _OPEN and not needs_link(ticket)
+
+
+def is_stale(ticket: Ticket) -> bool:
+    """Return whether the open link asks for another amount than what is due now."""
+    payment = ticket.payment
+    if payment is None or bill.is_hold(payment) or not _is_open(ticket):
+        return False
+    return payment.amount != bill.to_ask(ticket)
 
 
 def price_of(ticket: Ticket) -> tuple[int, str]:
-    """Return amount and currency: what the guest is charged, or what the next link will ask for."""
-    if ticket.payment is None or needs_link(ticket):
-        return ticket.amount, ticket.currency
-    return ticket.payment.amount, ticket.payment.currency
+    """Return amount and currency: what the open link asks for, else what the next one will, else what was paid."""
+    payment = ticket.payment
+    if payment is None or needs_link(ticket):
+        return bill.to_ask(ticket), ticket.currency
+    if bill.is_covering(payment):
+        return bill.taken(ticket), payment.currency
+    return payment.amount, payment.currency
 
 
-def change_price(ticket: Ticket, amount: int, currency: str) -> None:
-    """Set what the ticket's next payment link asks for.
+def change_price(ticket: Ticket, amount: int, currency: str, deposit: int | None = None) -> None:
+    """Set what parking costs, and what the ticket's next payment link holds, if it is to hold a deposit.
 
     :raises ChangedMeanwhileError: if another clerk has changed the price or made a link since ``ticket`` was read.
     """
-    if (ticket.amount, ticket.currency) == (amount, currency):
+    if (ticket.amount, ticket.currency, ticket.deposit) == (amount, currency, deposit):
         return
     # Another price is another payment: its link needs a key of its own.
-    values = {"amount": amount, "currency": currency, "link_attempt": ticket.link_attempt + 1}
-    if not _change(ticket, ticket.link_attempt, Ticket.payment_id == ticket.payment_id, **values):
+    values = {"amount": amount, "currency": currency, "deposit": deposit, "link_attempt": ticket.link_attempt + 1}
+    if not change(ticket, ticket.link_attempt, Ticket.payment_id == ticket.payment_id, **values):
         raise ChangedMeanwhileError(ticket)
+
+
+def leave_link(ticket: Ticket, **values: Any) -> bool:
+    """Close the ticket's open link for another one; False if the guest has paid by it meanwhile.
+
+    :raises ChangedMeanwhileError: if another clerk, or the guest, has left it at the same moment.
+    :raises ValetProStripeError: if Stripe does not allow it.
+    """
+    payment, asked = ticket.payment, ticket.link_attempt
+    payment_id = ticket.payment_id
+    if payment is not None and payments.cancel(payment).status != PaymentStatus.CANCELED:
+        return False
+    values = {"payment_id": _last_paid(ticket), "link_attempt": asked + 1, **values}
+    if not change(ticket, asked, Ticket.payment_id == payment_id, **values):
+        raise ChangedMeanwhileError(ticket)
+    return True
+
+
+def _last_paid(ticket: Ticket) -> int | None:
+    """Return the payment that a ticket shows when nothing is due any more."""
+    paid = bill.covering(ticket)
+    return paid[-1].id if paid and not bill.due(ticket) else None
+
+
+def begin_anew(ticket: Ticket) -> None:
+    """Have the next link be another one than what may have been asked for before the bill changed."""
+    values = {"link_attempt": ticket.link_attempt + 1, "payment_id": _last_paid(ticket) or ticket.payment_id}
+    change(ticket, ticket.link_attempt, **values)
 
 
 def make_link(ticket: Ticket) -> None:
@@ -141,15 +185,16 @@ def make_link(ticket: Ticket) -> None:
     :raises ChangedMeanwhileError: if another clerk changed the price while Stripe was asked: this link is closed again.
     :raises ValetProStripeError: if Stripe or the hotel's connection does not allow it; the ticket stays as it was.
     """
-    _leave_used_up(ticket)
-    asked = ticket.link_attempt
+    _leave_ended(ticket)
+    asked, tip, holds = ticket.link_attempt, bill.next_tip(ticket), bill.wants_hold(ticket)
     try:
         payment = payments.create_payment_link(
-            amount=ticket.amount,
+            amount=bill.to_ask(ticket),
             currency=ticket.currency,
-            description=f"{ticket.tenant.name} valet parking, ticket {ticket.number}",
+            description=_description(ticket, tip, holds=holds),
             reference=str(ticket.id),
             success_url=guest_url(ticket, back=True),
+            capture_method="manual" if holds else "automatic",
             idempotency_key=ticket.link_key,
         )
     except errors.OutcomeUnknownError:
@@ -159,33 +204,45 @@ def make_link(ticket: Ticket) -> None:
     except (errors.ValetProStripeError, ValueError) as error:
         db.session.rollback()
         if getattr(error, "code", None) not in _PUT_OFF:
-            _change(ticket, asked, link_attempt=asked + 1)
+            change(ticket, asked, link_attempt=asked + 1)
         raise
-    if not _change(ticket, asked, payment_id=payment.id):
+    payment.tip = tip
+    if not change(ticket, asked, payment_id=payment.id):
         payments.cancel(payment)
         raise ChangedMeanwhileError(ticket)
 
 
-def _leave_used_up(ticket: Ticket) -> None:
-    """Begin a new attempt after a payment that the bank refused; of two clicks at once only one begins it."""
-    if ticket.payment is not None and is_used_up(ticket.payment):
-        asked = ticket.link_attempt
-        _change(ticket, asked, Ticket.payment_id == ticket.payment_id, payment_id=None, link_attempt=asked + 1)
+def _description(ticket: Ticket, tip: int, *, holds: bool) -> str:
+    """Return what the guest reads on Stripe's page, which shows a payment as one line."""
+    what = f"{ticket.tenant.name} valet parking, ticket {ticket.number}"
+    if holds:
+        return f"{what}, deposit"
+    return f"{what}, with a tip of {money.format_amount(tip, ticket.currency)}" if tip else what
 
 
-def cancel_link(ticket: Ticket) -> None:
-    """Close the ticket's payment link at Stripe; a guest who paid meanwhile has paid.
+def _leave_ended(ticket: Ticket) -> None:
+    """Begin a new attempt after a payment that was made, or that the bank refused; of two clicks only one begins it."""
+    payment, asked = ticket.payment, ticket.link_attempt
+    if payment is None or not (is_used_up(payment) or bill.is_covering(payment)):
+        return
+    values = {"payment_id": None, "link_attempt": asked + 1, "tip": bill.next_tip(ticket)}
+    change(ticket, asked, Ticket.payment_id == payment.id, **values)
 
+
+def cancel_link(ticket: Ticket, **values: Any) -> None:
+    """Close the ticket's payment link at Stripe, and let go of what it holds; a guest who paid meanwhile has paid.
+
+    :param values: what else changes on the ticket with it.
     :raises ValetProStripeError: if Stripe does not allow it.
     """
     if ticket.payment is None:
         return
     asked = ticket.link_attempt
     if payments.cancel(ticket.payment).status == PaymentStatus.CANCELED:
-        _change(ticket, asked, link_attempt=asked + 1)
+        change(ticket, asked, link_attempt=asked + 1, **{"tip": 0, **values})
 
 
-def _change(ticket: Ticket, asked: int, *same: ColumnElement[bool], **values: Any) -> bool:
+def change(ticket: Ticket, asked: int, *same: ColumnElement[bool], **values: Any) -> bool:
     """Change the ticket and commit; False if its next link is no longer the one that was asked for."""
     still = (Ticket.id == ticket.id, Ticket.link_attempt == asked, *same)
     changed = db.session.execute(update(Ticket).where(*still).values(**values))
@@ -217,7 +274,9 @@ def text_of(ticket: Ticket) -> str:
     """Return the words of the guest's text, in letters that every phone network carries."""
     amount, currency = price_of(ticket)
     price = f"{money.to_decimal(amount, currency)} {currency.upper()}"
-    return f"{ticket.tenant.name} valet: ticket {ticket.number}, {ticket.plate}. Pay {price}: {guest_url(ticket)}"
+    holds = ticket.payment is not None and bill.is_hold(ticket.payment)
+    what = f"Leave a deposit of {price}" if holds else f"Pay {price}"
+    return f"{ticket.tenant.name} valet: ticket {ticket.number}, {ticket.plate}. {what}: {guest_url(ticket)}"
 
 
 def guest_url(ticket: Ticket, *, back: bool = False) -> str:

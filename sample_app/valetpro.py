@@ -6,7 +6,7 @@ import logging
 
 from flask_login import current_user
 from sqlalchemy import ColumnElement, and_, exists, or_, select
-from sqlalchemy.orm import aliased, column_property
+from sqlalchemy.orm import aliased, column_property, relationship
 
 from flask_valetpro_stripe import AccountType, ValetProStripe, WebhookEvent
 
@@ -38,6 +38,9 @@ def _is_reachable() -> ColumnElement[bool]:
 # Part of each query for tickets, so that a board of them asks once. The extension's tables exist from here on only.
 Ticket.is_reachable = column_property(_is_reachable())
 
+# The newest first, as its disputes are.
+Payment.refunds = relationship(valetpro.models.Refund, viewonly=True, order_by=valetpro.models.Refund.id.desc())
+
 
 @valetpro.tenant_loader
 def hotel_of_this_request() -> Tenant | None:
@@ -56,7 +59,7 @@ def log_paid_ticket(event: WebhookEvent) -> None:
     """Tell the log which ticket was paid; the payment itself is kept up to date by the extension."""
     ticket = db.session.scalar(
         select(Ticket)
-        .join(Payment, Ticket.payment_id == Payment.id)
+        .join(Ticket.payments)
         .where(Ticket.tenant_id == event.tenant_id, Payment.stripe_payment_intent_id == event.object["id"])
     )
     if ticket:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from flask import send_file
+from flask import Flask, send_file
 from jinja2 import DictLoader
 from playwright.sync_api import Browser, ConsoleMessage, Page
 from werkzeug.serving import make_server
@@ -107,13 +107,14 @@ def staged(database_url: str, config: Mapping[str, Any] = OWN_LAYOUT) -> Iterato
         host.app.jinja_loader = DictLoader({"layout.html": HOST_LAYOUT})
         host.app.add_url_rule("/htmx-2.js", "htmx_2", lambda: send_file(HTMX_2))
         tenant = host.make_tenant("Plaza")
-        with _serving(host, address), _simulating(simulator, stripe_address):
+        with serving(host.app, address), simulating(simulator, stripe_address):
             yield Stage(host, simulator, address, tenant, host.make_user(tenant))
 
 
 @contextmanager
-def _serving(host: Host, address: str) -> Iterator[None]:
-    server = make_server("127.0.0.1", _port(address), host.app, threaded=True)
+def serving(app: Flask, address: str) -> Iterator[None]:
+    """Serve an app at ``address``."""
+    server = make_server("127.0.0.1", _port(address), app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
@@ -125,7 +126,8 @@ def _serving(host: Host, address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _simulating(simulator: Simulator, address: str) -> Iterator[None]:
+def simulating(simulator: Simulator, address: str) -> Iterator[None]:
+    """Serve a simulator at ``address``."""
     ready = threading.Event()
     thread = threading.Thread(target=simulator.serve, args=[_port(address)], kwargs={"ready": ready})
     thread.start()

@@ -148,9 +148,10 @@ def _account(simulator: Simulator) -> str:
 
 def test_an_empty_hotel_is_told_how_to_begin(app: Flask, people: Callable[[str], Browser]) -> None:
     from sample_app.extensions import db
-    from sample_app.models import Ticket
+    from sample_app.models import Extra, Ticket
 
     with app.app_context():
+        db.session.query(Extra).delete()
         db.session.query(Ticket).delete()
         db.session.commit()
     assert "Open the first ticket when a guest hands over the key." in text_of(people("staff@plaza").get("/tickets/"))

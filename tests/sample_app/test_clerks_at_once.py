@@ -150,3 +150,38 @@ def test_a_link_that_was_made_in_test_mode_says_so_after_the_hotel_went_live(
     staff.send_and_follow(f"{TICKET}/link", amount="35.00", currency="eur")
     assert _open_prices(app, simulator) == [3500]
     assert "The payment link is cancelled." in text_of(staff.send_and_follow(f"{TICKET}/cancel-payment"))
+
+
+def test_a_tip_and_an_extra_at_the_same_moment_leave_one_link_that_asks_for_both(
+    app: Flask, staff: Browser, visitor: Browser, simulator: Simulator
+) -> None:
+    _make(staff, "35.00")
+    with app.app_context():
+        token = db.session.scalar(select(Ticket.public_token).where(Ticket.id == 2))
+    visitor.token()
+
+    _while_stripe_answers(app, simulator, lambda: visitor.send(f"/pay/{token}/tip", tip="10"))
+    late = text_of(staff.send_and_follow(f"{TICKET}/extras", extra_name="Car wash", extra_amount="15.00"))
+
+    assert "Somebody else changed ticket 2 meanwhile." in late
+    assert _open_prices(app, simulator) == [5500]
+    assert "Pay €55.00" in _guest_page(app, visitor)
+
+
+def test_two_clerks_who_take_one_deposit_take_it_once(
+    app: Flask, staff: Browser, other: Browser, visitor: Browser, simulator: Simulator
+) -> None:
+    fields = {"amount": "35.00", "currency": "eur", "collect": "hold", "deposit": "50.00"}
+    staff.send_and_follow(f"{TICKET}/link", **fields)
+    simulator.pay(_guest_page(app, visitor).split('id="pay" href="')[1].split('"')[0])
+    simulator.deliver_all(app)
+
+    _while_stripe_answers(app, simulator, lambda: other.send(f"{TICKET}/take", amount="3500"))
+    shown = text_of(staff.send_and_follow(f"{TICKET}/take", amount="3500"))
+
+    assert "€35.00 was taken." in shown
+    assert "Not delivered: back to parked" in shown
+    simulator.deliver_all(app)
+    with app.app_context():
+        [payment] = db.session.scalars(select(Payment)).all()
+        assert (payment.status, payment.amount_taken) == ("COMPLETED", 3500)

@@ -16,7 +16,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-PAGES = ["/tickets/", "/tickets/?q=nobody", "/tickets/1", "/tickets/live", "/tickets/1/live", "/nothing"]
+PAGES = ["/tickets/", "/tickets/?q=nobody", "/tickets/?day=", "/tickets/1", "/tickets/2", "/tickets/live"]
+PAGES += ["/tickets/1/live", "/nothing"]
 
 
 class _Markup(HTMLParser):
@@ -76,4 +77,4 @@ def test_seeding_twice_adds_nothing(app: Flask, people: Callable[[str], Browser]
         assert email in answer.output
     with app.app_context():
         seed()
-    assert "All 4" in text_of(people("staff@plaza").get("/tickets/"))
+    assert "All 8" in text_of(people("staff@plaza").get("/tickets/"))
