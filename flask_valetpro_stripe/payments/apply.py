@@ -162,8 +162,9 @@ def _apply_taken(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     payment.amount_capturable, payment.capture_before = 0, None
     received, fee = intent.get("amount_received", payment.amount), intent.get("application_fee_amount")
     payment.amount_captured = None if received == payment.amount else received
-    if type(fee) is int and 0 <= fee <= received:
-        payment.application_fee_amount = fee or None
+    if type(fee) is int and fee >= 0:
+        # What is collected is capped at what was captured (Stripe API reference, "application_fee_amount").
+        payment.application_fee_amount = min(fee, received) or None
     if payment.status in _BY_REFUNDS:
         payment.status = word_by_refunds(payment)
     return is_news or before != (payment.amount_captured, payment.application_fee_amount, payment.status)
