@@ -114,7 +114,8 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     status = str(intent.get("status"))
     paid = status == "succeeded"
     has_failed = status == "requires_payment_method" and bool(intent.get("last_payment_error"))
-    if (payment.status in _PAID and not paid) or (payment.status is PaymentStatus.PROCESSING and has_failed):
+    is_asked_by_page = payment.status is PaymentStatus.PROCESSING and _has_page(payment)
+    if (payment.status in _PAID and not paid) or (is_asked_by_page and has_failed):
         # What was tried before, or by another guest with the same link open. Of what the bank is asked for now, the
         # session tells that it failed: the link has no other.
         return False
@@ -194,6 +195,10 @@ _APPLY_INTENT: Final[Mapping[str, Callable[[StripePaymentMixin, Mapping[str, Any
     "requires_capture": _apply_held,
     "processing": lambda payment, _: _apply_processing(payment),
 }
+
+
+def _has_page(payment: StripePaymentMixin) -> bool:
+    return bool(payment.stripe_payment_link_id or payment.stripe_checkout_session_id)
 
 
 def _is_deposit(payment: StripePaymentMixin) -> bool:
