@@ -333,7 +333,7 @@ class Story(RuleBasedStateMachine):
             if self.books.ours().open_operations():
                 self.stage.go_on(pause)
             for operation in self.books.ours().open_operations():
-                self.stage.finish(operation.id)
+                self.note(f"finish: {self.stage.finish(operation.id)}")
         for payment in self.payments():
             if payment.id in self.to_cancel:
                 assert self.cancel_one(payment, None) == "done"
