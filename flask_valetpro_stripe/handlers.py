@@ -21,7 +21,7 @@ from .payments.apply import (
     apply_refund,
     apply_session,
 )
-from .payments.disputes import apply_dispute, fetch_dispute
+from .payments.disputes import apply_dispute, fetch_dispute, intent_of
 from .payments.find import find_for_object
 from .payments.paid import mark_paid
 from .payments.whose_refund import fetch_intent_of_refund
@@ -117,11 +117,13 @@ def mark_refund(event: WebhookEvent) -> None:
 
 def mark_dispute(event: WebhookEvent) -> None:
     """Bring a dispute to what Stripe says about it, and its payment to whether it is disputed."""
+    intent = intent_of(event.fetched)
 
     def apply(payment: StripePaymentMixin, dispute: Mapping[str, Any]) -> bool:
-        return apply_dispute(payment, event.fetched or dispute)
+        changed = intent is not None and apply_intent(payment, intent)
+        return apply_dispute(payment, event.fetched or dispute) or changed
 
-    _on_payment(event, apply)
+    _on_payment(event, apply, known_by=intent)
 
 
 def refresh_account(event: WebhookEvent) -> None:

@@ -114,7 +114,8 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     status = str(intent.get("status"))
     paid = status == "succeeded"
     has_failed = status == "requires_payment_method" and bool(intent.get("last_payment_error"))
-    if (payment.status in _PAID and not paid) or (payment.status is PaymentStatus.PROCESSING and has_failed):
+    is_asked_by_page = payment.status is PaymentStatus.PROCESSING and _has_page(payment)
+    if (payment.status in _PAID and not paid) or (is_asked_by_page and has_failed):
         # What was tried before, or by another guest with the same link open. Of what the bank is asked for now, the
         # session tells that it failed: the link has no other.
         return False
@@ -162,8 +163,9 @@ def _apply_taken(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     payment.amount_capturable, payment.capture_before = 0, None
     received, fee = intent.get("amount_received", payment.amount), intent.get("application_fee_amount")
     payment.amount_captured = None if received == payment.amount else received
-    if type(fee) is int and 0 <= fee <= received:
-        payment.application_fee_amount = fee or None
+    if type(fee) is int and fee >= 0:
+        # What is collected is capped at what was captured (Stripe API reference, "application_fee_amount").
+        payment.application_fee_amount = min(fee, received) or None
     if payment.status in _BY_REFUNDS:
         payment.status = word_by_refunds(payment)
     return is_news or before != (payment.amount_captured, payment.application_fee_amount, payment.status)
@@ -193,6 +195,10 @@ _APPLY_INTENT: Final[Mapping[str, Callable[[StripePaymentMixin, Mapping[str, Any
     "requires_capture": _apply_held,
     "processing": lambda payment, _: _apply_processing(payment),
 }
+
+
+def _has_page(payment: StripePaymentMixin) -> bool:
+    return bool(payment.stripe_payment_link_id or payment.stripe_checkout_session_id)
 
 
 def _is_deposit(payment: StripePaymentMixin) -> bool:

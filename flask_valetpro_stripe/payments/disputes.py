@@ -18,6 +18,7 @@ from .find import is_id, is_text
 log = logging.getLogger(__name__)
 #: Ended for the tenant: the money is with it (Stripe docs, "Disputes"). Not ``lost``: there it is the guest's.
 WITHDRAWN: Final = frozenset({"won", "warning_closed", "prevented"})
+_INTENT: Final = "payment_intent"
 #: How far a dispute is. An inquiry, a warning, may become one that takes the money.
 _RANK: Final = {
     "warning_needs_response": 0,
@@ -34,7 +35,9 @@ _RANK: Final = {
 def fetch_dispute(
     state: State, connection: Connection | None, event: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
-    """Return a dispute as Stripe has it now: its events come in any order, and bodies of two may say the same time.
+    """Return a dispute as Stripe has it now, with its intent: its events come in any order, also before any others.
+
+    Bodies of two may say the same time. And nothing may have tied the intent to its payment yet.
 
     :param connection: whose account it is; None for the platform's own.
     :returns: None if it cannot be seen; the event's body has to do then.
@@ -43,7 +46,13 @@ def fetch_dispute(
     dispute = event["data"]["object"].get("id")
     if not is_id(dispute):
         return None
-    return fetch(state, connection, event, lambda client: client.v1.disputes, dispute)
+    return fetch(state, connection, event, lambda client: client.v1.disputes, dispute, {"expand": [_INTENT]})
+
+
+def intent_of(dispute: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the PaymentIntent that a fetched dispute is of, whose metadata are what we gave it."""
+    intent = (dispute or {}).get(_INTENT)
+    return intent if isinstance(intent, Mapping) else None
 
 
 def apply_dispute(payment: StripePaymentMixin, dispute: Mapping[str, Any]) -> bool:

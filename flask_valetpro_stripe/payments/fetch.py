@@ -25,6 +25,7 @@ def fetch(
     event: Mapping[str, Any],
     service: Callable[[stripe.StripeClient], Any],
     object_id: str,
+    params: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any] | None:
     """Return the object, or None if there is none, or we may not see it. Commits.
 
@@ -36,7 +37,9 @@ def fetch(
     try:
         client = client_for(state, connection) if connection is not None else make_account_client(state, mode, None)
         state.session.commit()
-        found: Mapping[str, Any] = ask_stripe(f"Reading {object_id}", service(client).retrieve, object_id).to_dict()
+        found: Mapping[str, Any] = ask_stripe(
+            f"Reading {object_id}", service(client).retrieve, object_id, params or {}
+        ).to_dict()
     except (ConfigurationError, NotConnectedError, InvalidKeyError, MissingPermissionError) as error:
         log.warning("%s of event %s cannot be read: %s", object_id, event.get("id"), error.code)
         return None

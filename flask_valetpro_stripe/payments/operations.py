@@ -22,6 +22,9 @@ KEY_LIFETIME: Final = timedelta(hours=23)
 #: What may be done to a payment that is made: any number of times. One operation of another kind is its making.
 CREATE_REFUND: Final = "refund.create"
 CAPTURE: Final = "payment_intent.capture"
+#: Stripe knows the key, which is nobody's but one operation's, with a body that was encoded otherwise: by a release
+#: before this one, for example. It says nothing about what came of that.
+_KEY_WAS_USED: Final = "IdempotencyError"
 
 
 def find(state: State, tenant_id: Any, mode: Mode, kind: str, idempotency_key: str) -> Operation | None:
@@ -99,9 +102,21 @@ def run(state: State, operation: Operation, what: str, call: Callable[..., Any])
         _settle(state, key, attempt, {"state": OperationState.unknown, "error": "no answer"})
         raise
     except ValetProStripeError as error:
+        if error.code == _KEY_WAS_USED:
+            _settle(state, key, attempt, {"state": OperationState.unknown, "error": error.code})
+            raise _begun_before(what, key) from None
         _note_refusal(state, key, attempt, error)
         raise
     return found
+
+
+def _begun_before(what: str, operation_id: str) -> OutcomeUnknownError:
+    return OutcomeUnknownError(
+        f"{what} was begun before with other parameters, so Stripe may have made it. It is not repeated under a new "
+        "key: it could be made twice.",
+        code=_KEY_WAS_USED,
+        hint=f"'flask stripe reconcile' looks for it after a day; its metadata are valetpro_operation={operation_id}.",
+    )
 
 
 def finish(state: State, operation: Operation) -> bool:

@@ -164,6 +164,19 @@ def test_a_lost_answer_of_a_capture_is_asked_for_again(plaza: Desk, simulator: S
     assert simulator.object(payment.stripe_payment_intent_id)["amount_received"] == 3000
 
 
+def test_a_fee_is_no_more_than_what_was_taken_in_the_dashboard(plaza: Desk, simulator: Simulator) -> None:
+    """The intent still says what fee was meant, where less than that was taken."""
+    payment = hold_by_intent(plaza, application_fee=501)
+    with plaza.open():
+        params: Any = {"amount_to_capture": 300}
+        current_stripe.client.v1.payment_intents.capture(payment.stripe_payment_intent_id, params)
+    plaza.hear()
+
+    taken = plaza.now(payment)
+    assert (taken.amount_taken, taken.application_fee_amount) == (300, 300)
+    assert simulator.object(taken.stripe_charge_id)["application_fee_amount"] == 300
+
+
 def test_another_tenants_deposit_does_not_exist(plaza: Desk, seaside: Desk) -> None:
     payment = hold_by_intent(plaza)
     plaza.hear()

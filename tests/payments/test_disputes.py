@@ -80,6 +80,20 @@ def test_its_news_may_come_in_any_order(plaza: Desk, simulator: Simulator, seed:
     assert [row.status for row in disputes_of(plaza)] == ["won"]
 
 
+def test_its_news_may_come_before_anything_ties_its_intent_to_the_payment(plaza: Desk, simulator: Simulator) -> None:
+    """A dispute was nobody's whose news overtook that of the payment, and no later news told of it again."""
+    payment = plaza.make()
+    session = simulator.pay(payment.stripe_payment_link_url)
+    simulator.dispute(session["id"])
+    stage = Stage(plaza.host, simulator, plaza.tenant, plaza.tenant)
+    (news,) = [event for event in simulator.events_of(plaza.account) if event["type"] == "charge.dispute.created"]
+    assert stage.deliver(news).status_code == 200
+
+    assert plaza.now(payment).status == "DISPUTED"
+    assert plaza.now(payment).stripe_payment_intent_id == session["payment_intent"]
+    assert [row.status for row in disputes_of(plaza)] == ["needs_response"]
+
+
 def test_what_was_given_back_before_counts_when_the_dispute_is_won(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
     plaza.refund(payment, amount=500)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flask_valetpro_stripe import errors
+from flask_valetpro_stripe import current_stripe, errors
 from flask_valetpro_stripe.testing import Simulator
 from tests.payments.desk import Desk, in_parallel, rows
 
@@ -67,6 +67,29 @@ def test_a_declined_card_is_not_the_end(plaza: Desk) -> None:
     assert plaza.now(payment).status == "COMPLETED"
 
 
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_bank_debit_that_fails_is_no_longer_waited_for(plaza: Desk, simulator: Simulator, is_heard: bool) -> None:
+    """There is no session to tell of it, as there is for a link: the payment was PROCESSING for ever."""
+    payment = plaza.make_intent()
+    debit: Any = {
+        "type": "sepa_debit",
+        "sepa_debit": {"iban": "AT861904300235473202"},
+        "billing_details": {"name": "Ada Guest", "email": "guest@example.com"},
+    }
+    with plaza.open():
+        params: Any = {"payment_method_data": debit, "return_url": "https://plaza.example/paid"}
+        current_stripe.client.v1.payment_intents.confirm(payment.stripe_payment_intent_id, params)
+    plaza.hear()
+    assert plaza.now(payment).status == "PROCESSING"
+
+    simulator.settle(payment.stripe_payment_intent_id, succeeded=False)
+    if is_heard:
+        plaza.hear()
+    else:
+        plaza.sync(payment)
+    assert plaza.now(payment).status == "FAILED"
+
+
 def test_a_cancelled_intent_takes_no_money(plaza: Desk, simulator: Simulator) -> None:
     payment = plaza.make_intent()
     assert plaza.cancel(payment).status == "CANCELED"
@@ -77,8 +100,6 @@ def test_a_cancelled_intent_takes_no_money(plaza: Desk, simulator: Simulator) ->
 
 
 def test_an_intent_that_is_cancelled_at_stripe_is_a_cancelled_payment(plaza: Desk) -> None:
-    from flask_valetpro_stripe import current_stripe
-
     payment = plaza.make_intent()
     with plaza.open():
         current_stripe.client.v1.payment_intents.cancel(payment.stripe_payment_intent_id)

@@ -1,4 +1,4 @@
-"""One idempotency key from several processes, through sockets, makes one payment and one link."""
+"""Several processes, through sockets: one key makes one link, and no more is given back than was paid."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any
 
 from werkzeug.serving import make_server
 
+from flask_valetpro_stripe import errors, payments
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import make_host
 from tests.payments.desk import Desk, in_parallel, links_at
 from tests.servers import free_port
 
 PROCESSES, THREADS = 2, 10
+#: Of 10.00 each, at once, of a payment of 100.00.
+REFUNDS = 50
 
 
 def make_many(database_url: str, config: dict[str, Any], tenant_id: int, results: Any) -> None:
@@ -67,3 +70,48 @@ def served(simulator: Simulator, port: int) -> Iterator[None]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def give_back_many(database_url: str, config: dict[str, Any], tenant_id: int, payment_id: int, results: Any) -> None:
+    """Run in a process of its own: many refunds at once, each as one request with no key."""
+    with make_host(database_url, config=config) as host:
+        with host.app.app_context():
+            desk = Desk(host, host.tenant(tenant_id), None)
+            payment = host.db.session.get_one(host.Payment, payment_id)
+            host.db.session.expunge_all()
+        answers = in_parallel(REFUNDS // PROCESSES, lambda: give_back(desk, payment))
+        results.put(answers)
+
+
+def give_back(desk: Desk, payment: Any) -> str:
+    """Give 10.00 back, and return the error's name, or what Stripe calls the refund."""
+    with desk.open():
+        try:
+            refund = payments.refund(desk.host.db.session.get_one(desk.host.Payment, payment.id), amount=1000)
+        except errors.ValetProStripeError as error:
+            return type(error).__name__
+        return str(refund.stripe_refund_id)
+
+
+def test_fifty_refunds_from_two_processes_give_back_what_was_paid(database_url: str) -> None:
+    port = free_port()
+    simulator = Simulator(base_url=f"http://127.0.0.1:{port}")
+    with make_host(database_url, simulator=simulator) as host, served(simulator, port):
+        desk = Desk.of(host, "Plaza")
+        payment = desk.make(amount=10_000)
+        simulator.pay(payment.stripe_payment_link_url)
+        payment = desk.sync(payment)
+        context = multiprocessing.get_context("spawn")
+        results = context.Queue()
+        known = (database_url, simulator.config(), desk.tenant.id, payment.id, results)
+        workers = [context.Process(target=give_back_many, args=known) for _ in range(PROCESSES)]
+        for worker in workers:
+            worker.start()
+        answers = [answer for _ in workers for answer in results.get(timeout=60)]
+        for worker in workers:
+            worker.join(60)
+
+        made = {answer for answer in answers if answer.startswith("re_")}
+        assert (len(answers), len(made), answers.count("RefundError")) == (REFUNDS, 10, 40), answers
+        assert simulator.object(payment.stripe_charge_id)["amount_refunded"] == 10_000
+        assert (desk.now(payment).status, desk.now(payment).amount_refunded) == ("REFUNDED", 10_000)

@@ -91,9 +91,9 @@ def confirm(scope: Scope, intent: Record, method: Record, *, return_url: str | N
     if intent.data["status"] not in _CONFIRMABLE:
         raise wrong_state(intent, "confirm", _CONFIRMABLE)
     instrument: Instrument = method.private["instrument"]
-    intent.data |= {"payment_method": method.data["id"], "last_payment_error": None, "next_action": None}
     if instrument.is_bank_debit and intent.data["capture_method"] == "manual":
         raise invalid("The payment method type sepa_debit does not support capture_method=manual.", "payment_method")
+    intent.data |= {"payment_method": method.data["id"], "last_payment_error": None, "next_action": None}
     if instrument.outcome == "requires_action":
         _ask_for_action(scope, intent, return_url)
     elif instrument.outcome in ("settles", "fails_later"):
