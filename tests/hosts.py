@@ -1,13 +1,15 @@
 """A host app made by the contract, for any key type and database: the stage that the tests of the package play on."""
 
 import base64
+import functools
 import secrets
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context, request
@@ -16,6 +18,7 @@ from flask_login import LoginManager, UserMixin, current_user
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
 from itsdangerous import URLSafeTimedSerializer
+from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from flask_valetpro_stripe import AccountType, Mode, StripePaymentMixin, StripeTenantMixin, ValetProStripe
@@ -58,6 +61,7 @@ class Host:
         :param csrf: ``"before"`` or ``"after"`` the extension: when Flask-WTF's CSRFProtect is initialised.
         """
         app = Flask(__name__)
+        app.jinja_env.bytecode_cache = Templates()
         app.config |= self.simulator.config() if self.simulator else {}
         app.config |= {
             "TESTING": True,
@@ -166,6 +170,7 @@ class Host:
                 self.db.session.remove()
                 for engine in self.db.engines.values():
                     engine.dispose()
+        forget_models()
 
     def __enter__(self) -> Self:
         return self
@@ -213,6 +218,28 @@ def make_host(
 
     host.app = host.add_app(database_url, config=config, csrf=csrf)
     return host
+
+
+class Templates(BytecodeCache):
+    """Templates as they were compiled for an earlier app: each app has an environment of its own."""
+
+    kept: ClassVar[dict[str, bytes]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self.kept:
+            bucket.bytecode_from_string(self.kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.kept[bucket.key] = bucket.bytecode_to_string()
+
+
+def forget_models() -> None:
+    """Let go of the models that statements are remembered for: of thousands of hosts, Python would look through all."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("flask_valetpro_stripe."):
+            for value in list(vars(module).values()):
+                if isinstance(value, functools._lru_cache_wrapper):
+                    value.cache_clear()
 
 
 def create_tables(db: SQLAlchemy) -> None:

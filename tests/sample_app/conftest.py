@@ -13,6 +13,7 @@ from sample_app import create_app
 from sample_app.extensions import db
 from sample_app.seed import seed
 from sample_app.sms import ConsoleSms
+from tests.hosts import Templates, create_tables
 
 from .browser import Browser
 
@@ -41,9 +42,10 @@ def app(database_url: str, simulator: Simulator, sms: ConsoleSms) -> Iterator[Fl
             **simulator.config(),
         }
     )
+    app.jinja_env.bytecode_cache = Templates()
     simulator.install(app)
     with app.app_context():
-        db.create_all()
+        create_tables(db)
         seed()
     yield app
     with app.app_context():
