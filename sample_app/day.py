@@ -25,7 +25,7 @@ bp = Blueprint("day", __name__)
 _DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _COLUMNS: Final = "time ticket guest plate payment status currency charged held tip refunded net".split()
 #: What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @bp.get("/tickets.csv")
@@ -111,4 +111,6 @@ def _major(amounts: Iterable[int], currency: str) -> list[str]:
 
 def _harmless(text: str) -> str:
     """Return ``text`` so that no spreadsheet takes it for a formula."""
+    # Where a list's separator is the semicolon, a cell would begin after it.
+    text = text.replace(";", ",")
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -126,8 +126,8 @@ class Customer(TenantOwned):
     stripe_customer_id: Mapped[str | None] = mapped_column(sa.String(255))
     email: Mapped[str | None] = mapped_column(sa.Text)
     name: Mapped[str | None] = mapped_column(sa.Text)
-    #: Makes Stripe's idempotency key, with the id.
-    attempt: Mapped[int] = mapped_column(default=1)
+    #: Random; it makes Stripe's idempotency key, which no copy of the database may have for another customer.
+    key: Mapped[str] = mapped_column(sa.String(32), default=lambda: uuid.uuid4().hex)
     #: When the present attempt began: Stripe forgets a key after 24 hours.
     attempted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 

@@ -13,7 +13,7 @@ from ..enums import CaptureMethod, PaymentStatus
 from ..models import Refund, StripePaymentMixin, key_of
 from ..state import get_state
 from . import operations
-from .find import OPERATION_METADATA, is_id, is_text
+from .find import OPERATION_METADATA, is_address, is_id, is_text
 from .refunded import FREED, came_back, given_back
 
 log = logging.getLogger(__name__)
@@ -114,8 +114,9 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     status = str(intent.get("status"))
     paid = status == "succeeded"
     has_failed = status == "requires_payment_method" and bool(intent.get("last_payment_error"))
-    is_asked_by_page = payment.status is PaymentStatus.PROCESSING and _has_page(payment)
-    if (payment.status in _PAID and not paid) or (is_asked_by_page and has_failed):
+    is_under_way = _has_page(payment) or payment.amount_capturable > 0
+    is_waited_for = payment.status is PaymentStatus.PROCESSING and is_under_way
+    if (payment.status in _PAID and not paid) or (is_waited_for and has_failed):
         # What was tried before, or by another guest with the same link open. Of what the bank is asked for now, the
         # session tells that it failed: the link has no other.
         return False
@@ -214,7 +215,7 @@ def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool
         return False
     _agree(payment, charge.get("amount"), charge.get("currency"))
     changed = _note_paying(payment, charge.get("payment_intent"), charge.get("id"))
-    changed |= _note(payment, "receipt_url", charge.get("receipt_url"), fits=is_text)
+    changed |= _note(payment, "receipt_url", charge.get("receipt_url"), fits=is_address)
     changed |= _note(payment, "receipt_email", charge.get("receipt_email"), fits=is_text)
     refunded = charge.get("amount_refunded")
     if charge.get("captured") is False:

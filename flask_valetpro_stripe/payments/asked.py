@@ -58,6 +58,15 @@ def check_email(email: Any) -> None:
         raise ValueError("The e-mail address must be one, like guest@example.com, or None.")
 
 
+def check_name(name: Any) -> None:
+    """Refuse what is nobody's name (Stripe API reference, "Create a customer").
+
+    :raises ValueError: with a sentence that says so.
+    """
+    if name is not None and not _is_text(name, 256):
+        raise ValueError("The name must be a text of at most 256 characters, or None.")
+
+
 def check_metadata(metadata: Any) -> dict[str, str]:
     """Return the host's metadata as a dict of its own.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import stripe
 
@@ -20,6 +20,8 @@ from .find import PaymentT, connection_of, lock_own
 from .sync import sync
 
 log = logging.getLogger(__name__)
+#: Hundreds of pages of one link that are closed in one go.
+_MOST_PAGES: Final = 20
 
 
 def close(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
@@ -31,7 +33,11 @@ def close(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
         client = client_for(state, connection_of(state, payment, tenant))
         _close_at_stripe(state, client, payment)
         # Whoever had the page open may have paid: ask before saying that nobody did.
-        sync(payment)
+        payment = sync(payment)
+        if payment.amount_capturable:
+            # Held as it was closed, or before we heard of it.
+            _close_at_stripe(state, client, payment)
+            sync(payment)
     payment = lock_own(state, tenant, payment)
     is_news = apply_status(payment, PaymentStatus.CANCELED)
     state.session.commit()
@@ -46,22 +52,36 @@ def _close_at_stripe(state: State, client: stripe.StripeClient, payment: StripeP
     state.session.commit()
     if link:
         ask_stripe("Closing the payment link", client.v1.payment_links.update, link, {"active": False})
-        for open_session in _open_sessions(client, link):
-            _try("Closing an open page", client.v1.checkout.sessions.expire, open_session)
+        _close_pages(client, link)
     elif session:
         _try("Closing the payment page", client.v1.checkout.sessions.expire, session)
+        if ask_stripe("Asking for the page", client.v1.checkout.sessions.retrieve, session).status == "open":
+            raise _still_open()
     if intent and (is_held or not (link or session)):
         _try("Cancelling the payment intent", client.v1.payment_intents.cancel, intent)
 
 
-def _open_sessions(client: stripe.StripeClient, link: str) -> list[str]:
-    """Return the pages that guests have open: a closed link keeps nobody from paying on one."""
-    found = ask_stripe(
-        "Asking for open pages",
-        client.v1.checkout.sessions.list,
-        {"payment_link": link, "status": "open", "limit": 100},
+def _close_pages(client: stripe.StripeClient, link: str) -> None:
+    """Close the pages that guests have open: a closed link keeps nobody from paying on one."""
+    for _ in range(_MOST_PAGES):
+        found = ask_stripe(
+            "Asking for open pages",
+            client.v1.checkout.sessions.list,
+            {"payment_link": link, "status": "open", "limit": 100},
+        )
+        if not found.data:
+            return
+        for session in found.data:
+            _try("Closing an open page", client.v1.checkout.sessions.expire, session.id)
+    raise _still_open()
+
+
+def _still_open() -> ValetProStripeError:
+    return ValetProStripeError(
+        "A page that a guest could pay on was not closed, so the payment is not cancelled.",
+        code="still_open",
+        hint="Cancel it again in a moment, or close the page in the Stripe Dashboard.",
     )
-    return [session.id for session in found.data]
 
 
 def _try(what: str, call: Callable[[str], Any], object_id: str) -> None:

@@ -36,6 +36,10 @@ class Way:
     make_params: Callable[[StripePaymentMixin, Mapping[str, Any], dict[str, str]], dict[str, Any]]
     #: Stripe's service for such objects.
     service: Callable[[stripe.StripeClient], Any]
+    #: Whether Stripe lists them by when they were made.
+    is_listed_by_time: bool
+    #: Whether Stripe computes their tax.
+    is_taxed: bool
     #: Writes the ids of what Stripe made on its payment.
     note: Callable[[StripePaymentMixin, Mapping[str, Any]], None]
 
@@ -74,7 +78,7 @@ def _begin(way: Way, state: State, tenant: Any, key: str, asked: dict[str, Any])
         connection_id=connection.id,
         collected_via=_collected_via(connection),
         application_fee_amount=_application_fee(tenant, connection, asked),
-        automatic_tax=tax.decide(state, tenant, connection, client, asked["automatic_tax"]),
+        automatic_tax=tax.decide(state, tenant, connection, client, asked["automatic_tax"], can_be=way.is_taxed),
         **{state.models.payment_tenant: key_of(tenant)},
     )
     operation = state.models.Operation(
@@ -123,7 +127,7 @@ def _metadata(operation: Operation, payment: StripePaymentMixin, asked: Mapping[
 
 def finish(way: Way, state: State, tenant: Any, operation: Operation, asked: Mapping[str, Any]) -> Any:
     """Return the operation's payment, making its object at Stripe unless that is done. Commits."""
-    if operation.params["asked"] != asked:
+    if {"capture_method": "automatic", **operation.params["asked"]} != asked:
         raise ValueError("This idempotency_key was used for another payment. Use a new key for each payment.")
     payment = state.session.get_one(state.models.Payment, operation.payment_id)
     if operation.state is OperationState.done or payment.status is PaymentStatus.CANCELED:

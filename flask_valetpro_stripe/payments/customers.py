@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
+import stripe
 from sqlalchemy.exc import IntegrityError
 
 from ..context import get_tenant
 from ..credentials import client_for, require_connection
-from ..gateway import ask_stripe
+from ..errors import ValetProStripeError
+from ..gateway import ask_stripe, is_decision
 from ..models import Connection, Customer, key_of
 from ..models.types import utcnow
 from ..state import State, get_state
-from .asked import check_email, check_reference
+from .asked import check_email, check_name, check_reference
 from .find import RESERVED_METADATA
 from .operations import KEY_LIFETIME
+
+#: After which Stripe has forgotten a key for sure.
+_FORGOTTEN: Final = KEY_LIFETIME + timedelta(hours=2)
 
 
 def get_customer(reference: str, *, email: str | None = None, name: str | None = None) -> Customer:
@@ -36,21 +42,39 @@ def get_customer(reference: str, *, email: str | None = None, name: str | None =
     if not reference:
         raise ValueError("The reference must not be empty: it is your own id of who pays.")
     check_email(email)
+    check_name(name)
     connection = require_connection(state, tenant)
     client = client_for(state, connection)
     customer = _find(state, connection, reference) or _insert(state, connection, reference, email, name)
+    if customer.stripe_customer_id is None and utcnow() - customer.attempted_at > _FORGOTTEN:
+        customer.key, customer.attempted_at = uuid.uuid4().hex, utcnow()
     state.session.commit()
-    if customer.stripe_customer_id is not None:
-        return customer
+    if customer.stripe_customer_id is None:
+        _make(state, client, customer)
+    return customer
+
+
+def _make(state: State, client: stripe.StripeClient, customer: Customer) -> None:
+    reserved = {"customer": str(customer.id), "reference": customer.reference}
     params: dict[str, Any] = {
-        "metadata": {f"{RESERVED_METADATA}customer": str(customer.id), f"{RESERVED_METADATA}reference": reference},
+        "metadata": {f"{RESERVED_METADATA}{name}": value for name, value in reserved.items()},
         **{field: text for field, text in (("email", customer.email), ("name", customer.name)) if text},
     }
-    key = _key(state, customer)
-    made = ask_stripe("Making the customer", client.v1.customers.create, cast(Any, params), {"idempotency_key": key})
+    options: Any = {"idempotency_key": f"valetpro-customer-{customer.key}"}
+    customer_id = customer.id
+    state.session.commit()
+    try:
+        made = ask_stripe("Making the customer", client.v1.customers.create, cast(Any, params), options)
+    except ValetProStripeError as error:
+        if is_decision(error):
+            # By this key Stripe would only repeat it; what is asked for next may be right.
+            model = state.models.Customer
+            refused = sa.delete(model).where(model.id == customer_id, model.stripe_customer_id.is_(None))
+            state.session.execute(refused)
+            state.session.commit()
+        raise
     customer.stripe_customer_id = made.id
     state.session.commit()
-    return customer
 
 
 def _find(state: State, connection: Connection, reference: str) -> Customer | None:
@@ -87,15 +111,6 @@ def _insert(state: State, connection: Connection, reference: str, email: str | N
             raise
         return first
     return customer
-
-
-def _key(state: State, customer: Customer) -> str:
-    """Return Stripe's key for making the customer, the same for a day: then Stripe has forgotten it."""
-    if utcnow() - customer.attempted_at > KEY_LIFETIME + timedelta(hours=1):
-        customer.attempt, customer.attempted_at = customer.attempt + 1, utcnow()
-    key = f"valetpro-customer-{customer.tenant_id}-{customer.id}-{customer.attempt}"
-    state.session.commit()
-    return key
 
 
 def id_of_own(customer: Customer | None) -> str | None:

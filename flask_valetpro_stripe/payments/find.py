@@ -144,6 +144,11 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and value != "" and value.isprintable()
 
 
+def is_address(value: Any) -> bool:
+    """Tell whether a page may link to it: whoever owns a raw-key account can sign anything as one."""
+    return is_text(value) and value.startswith(("https://", "http://"))
+
+
 def is_id(value: Any) -> bool:
     """Tell whether it is a text that a column for ids holds."""
     return is_text(value) and len(value) <= LONGEST_ID

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from ..context import get_tenant
 from ..credentials import client_for
-from ..errors import ValetProStripeError
 from ..gateway import ask_stripe
 from ..models import Customer, StripePaymentMixin
 from ..state import get_state
@@ -40,15 +39,8 @@ def create_payment_intent(
     :param automatic_tax: must be False where the tenant's policy is to compute tax: Stripe does so for links and
         sessions only (Stripe docs, "Tax"), and untaxed is never silent.
     """
-    tenant = get_tenant()
-    if automatic_tax is True:
+    if automatic_tax not in (None, False):
         raise ValueError("Stripe computes no tax on payment intents. Use a payment link or a checkout session.")
-    if automatic_tax is None and tenant.stripe_automatic_tax:
-        raise ValetProStripeError(
-            "This tenant's payments are taxed by Stripe, which it does not do for payment intents.",
-            code="tax_not_computed",
-            hint="Use a payment link or a checkout session, or pass automatic_tax=False if the amount has its tax.",
-        )
     asked: dict[str, Any] = {
         "amount": amount,
         "currency": currency,
@@ -56,7 +48,7 @@ def create_payment_intent(
         "reference": reference,
         "metadata": metadata,
         "application_fee": application_fee,
-        "automatic_tax": False,
+        "automatic_tax": automatic_tax,
         "capture_method": capture_method,
         "customer": id_of_own(customer),
         "receipt_email": receipt_email,
@@ -105,5 +97,7 @@ INTENT: Final = Way(
     what="Making the payment intent",
     make_params=_params,
     service=lambda client: client.v1.payment_intents,
+    is_listed_by_time=True,
+    is_taxed=False,
     note=_note,
 )

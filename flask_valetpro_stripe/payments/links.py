@@ -92,5 +92,7 @@ LINK: Final = Way(
     what="Making the payment link",
     make_params=_params,
     service=lambda client: client.v1.payment_links,
+    is_listed_by_time=False,
+    is_taxed=True,
     note=_note,
 )

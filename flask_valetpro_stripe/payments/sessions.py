@@ -88,5 +88,7 @@ SESSION: Final = Way(
     what="Making the payment page",
     make_params=_params,
     service=lambda client: client.v1.checkout.sessions,
+    is_listed_by_time=True,
+    is_taxed=True,
     note=_note,
 )

@@ -43,18 +43,20 @@ def sync(payment: PaymentT) -> PaymentT:
     refunds = _fetch_refunds(client, found) if found else []
 
     payment = lock_own(state, tenant, payment)
+    before = payment.status, payment.amount_refunded
+    changed = False
     try:
         if session and session.get("status") == "complete" and _has_failed(found):
-            apply_failed_session(payment, session)
+            changed = apply_failed_session(payment, session)
         elif session:
-            apply_session(payment, session)
+            changed = apply_session(payment, session)
         if found:
-            apply_intent(payment, found)
+            changed |= apply_intent(payment, found)
         given_back = _apply_refunds(payment, refunds)
     except ContradictionError as error:
         state.session.rollback()
         raise ValetProStripeError(str(error), code="contradiction", hint=_ASK_STRIPE) from None
-    changed = state.session.is_modified(payment)
+    changed |= before != (payment.status, payment.amount_refunded)
     state.session.commit()
     for refund in given_back:
         state.tell(signals.refund_updated, tenant=tenant, refund=refund)

@@ -19,16 +19,32 @@ _READY_FOR: Final = 600.0
 
 
 def decide(
-    state: State, tenant: Any, connection: Connection, client: stripe.StripeClient, asked: bool | None
+    state: State,
+    tenant: Any,
+    connection: Connection,
+    client: stripe.StripeClient,
+    asked: bool | None,
+    *,
+    can_be: bool,
 ) -> bool:
     """Return whether the tax of a new payment is computed: as the call says, or the tenant's policy.
 
-    :raises ValetProStripeError: with the code ``tax_not_ready``, if it should be and the account is not set up for it;
-        with ``VALETPRO_STRIPE_TAX_NOT_READY = "warn"``, that is logged, and the payment says ``automatic_tax`` False.
+    :param can_be: whether Stripe computes it for such payments at all.
+    :raises ValetProStripeError: if it should be computed and is not: with the code ``tax_not_computed`` where Stripe
+        never does, with ``tax_not_ready`` where the account is not set up for it. By
+        ``VALETPRO_STRIPE_TAX_NOT_READY = "warn"`` the latter is logged, and the payment says ``automatic_tax`` False.
     """
     wanted = tenant.stripe_automatic_tax if asked is None else asked
     if not wanted:
         return False
+    if not can_be:
+        raise ValetProStripeError(
+            "This tenant's payments are taxed by Stripe, which it does not do for payment intents.",
+            code="tax_not_computed",
+            hint="Use a payment link or a checkout session, or pass automatic_tax=False if the amount has its tax.",
+        )
+    # Nothing of the host's stays locked while the network is asked.
+    state.session.commit()
     missing = find_missing(state, connection, client)
     if missing is None:
         return True

@@ -136,7 +136,7 @@ def _look_for_made(state: State, tenant: Any, operation: Operation) -> Outcome:
     way, client = WAYS[operation.kind], client_for(state, connection_of(state, operation, tenant))
     payment = state.session.get_one(state.models.Payment, operation.payment_id)
     state.session.commit()
-    made = _find(operation.id, way.service(client).list, {})
+    made = _find(operation.id, way.service(client).list, _around(operation) if way.is_listed_by_time else {})
     if made is not None:
         payment = note_made(way, state, tenant, operation, payment, made)
         if payment.status is PaymentStatus.CANCELED:
@@ -148,6 +148,12 @@ def _look_for_made(state: State, tenant: Any, operation: Operation) -> Outcome:
     if is_news:
         state.tell(signals.payment_updated, tenant=tenant, payment=payment)
     return Outcome.never_made
+
+
+def _around(operation: Operation) -> dict[str, Any]:
+    """Return when its object may have been made, with some room for clocks that differ."""
+    began, ended = operation.created_at - timedelta(hours=1), operation.attempted_at + GONE
+    return {"created": {"gte": int(began.timestamp()), "lte": int(ended.timestamp())}}
 
 
 def _look_for_capture(state: State, tenant: Any, operation: Operation) -> Outcome:

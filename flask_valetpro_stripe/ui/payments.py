@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from .. import audit
 from .. import payments as acts
 from ..context import get_tenant
 from ..enums import Mode, PaymentStatus
-from ..errors import ValetProStripeError
+from ..errors import OutcomeUnknownError, ValetProStripeError
 from ..models import Dispute, StripePaymentMixin, key_of
 from ..money import format_amount, parse_amount
 from ..payments.disputes import WITHDRAWN
@@ -75,6 +75,8 @@ class Line:
     left: int
     #: What the refund's form is sent once with: a second click is the same refund.
     once: str
+    #: What was sent, where the outcome is unknown.
+    sent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -127,6 +129,11 @@ def refund(key: str) -> BaseResponse:
     try:
         payment = _find(key)
         made = acts.refund(payment, amount=_asked_amount(payment), reason=_asked_reason(), idempotency_key=_once())
+    except OutcomeUnknownError as error:
+        get_state().session.rollback()
+        # Another key would be another refund.
+        error.hint = "Send the same form once more: it makes the refund once."
+        return _page(view, error=error, code=422, kept=key)
     except ValetProStripeError as error:
         get_state().session.rollback()
         return _page(view, error=error, code=422)
@@ -145,18 +152,31 @@ def _find(key: str) -> StripePaymentMixin:
     state = get_state()
     model: Any = state.models.Payment
     column = sa.inspect(model).primary_key[0]
-    found = None
-    if 0 < len(key) <= _LONGEST_KEY and key.isprintable():
+    wanted, found = _as_key(column.type, key), None
+    if wanted is not None:
         try:
-            wanted = column.type.python_type(key)
-        except (ValueError, OverflowError):
-            wanted = None
-        if wanted is not None and not (isinstance(wanted, int) and wanted.bit_length() > 31):
             found = state.session.scalar(sa.select(model).where(_own(), column == wanted))
+        except sa.exc.StatementError:
+            # A key of the host's own type that this text is none of.
+            state.session.rollback()
     if found is None:
         raise ValueError("There is no such payment.")
     payment: StripePaymentMixin = found
     return payment
+
+
+def _as_key(kind: sa.types.TypeEngine[Any], text: str) -> Any:
+    """Return what an address names as a key of the host's type, or None if it is none."""
+    if not 0 < len(text) <= _LONGEST_KEY or not text.isprintable():
+        return None
+    try:
+        key = kind.python_type(text)
+    except NotImplementedError:
+        return text
+    except (ValueError, OverflowError):
+        return None
+    most = 63 if isinstance(kind, sa.BigInteger) else 31
+    return None if isinstance(key, int) and key.bit_length() > most else key
 
 
 def _own() -> sa.ColumnElement[bool]:
@@ -190,7 +210,7 @@ def _record(key: str, made: Any) -> None:
     state.session.commit()
 
 
-def _page(view: View, *, code: int = 200, **told: object) -> Response:
+def _page(view: View, *, code: int = 200, kept: str | None = None, **told: object) -> Response:
     state = get_state()
     model: Any = state.models.Payment
     newest = (
@@ -208,13 +228,16 @@ def _page(view: View, *, code: int = 200, **told: object) -> Response:
         code=code,
         tenant=get_tenant(),
         view=view,
-        lines=[_line(payment) for payment in found[:PAGE]],
+        lines=[_line(payment, kept) for payment in found[:PAGE]],
         has_more=len(found) > PAGE,
         reasons=REASONS,
         **told,
     )
 
 
-def _line(payment: Any) -> Line:
+def _line(payment: Any, kept: str | None) -> Line:
+    """Return a payment's line; that of ``kept`` has the form that was sent, to be sent again."""
     left = left_of(payment) if payment.status in _REFUNDABLE else 0
-    return Line(payment, left, secrets.token_urlsafe(12))
+    if str(key_of(payment)) != kept:
+        return Line(payment, left, secrets.token_urlsafe(12))
+    return Line(payment, left, request.form.get("once", ""), request.form)

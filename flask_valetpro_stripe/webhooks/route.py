@@ -74,7 +74,10 @@ def route_by(state: State, found: Route, fetched: Any) -> Route:
     """Return where an event belongs whose account several tenants have, by what Stripe has answered about it."""
     if found.witness is None or fetched is None:
         return found
-    owner = _owner(state, _known(state, found.witness.mode, str(found.witness.account_id)), fetched)
+    # A dispute is fetched with its intent, which is what a payment is known by.
+    intent = fetched.get("payment_intent")
+    about = intent if isinstance(intent, Mapping) else fetched
+    owner = _owner(state, _known(state, found.witness.mode, str(found.witness.account_id)), about)
     return found if owner is None else _to(owner)
 
 

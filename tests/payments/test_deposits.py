@@ -197,3 +197,26 @@ def test_a_hold_that_ran_out_is_a_cancelled_payment(plaza: Desk) -> None:
     plaza.hear()
 
     assert (plaza.now(payment).status, plaza.now(payment).amount_capturable) == ("CANCELED", 0)
+
+
+@pytest.mark.parametrize("way", HOLDS)
+def test_a_hold_that_nobody_has_told_of_yet_is_let_go_too(plaza: Desk, way: Callable[..., Any]) -> None:
+    payment = way(plaza)
+    assert plaza.now(payment).amount_capturable == 0
+    cancelled = plaza.cancel(payment)
+
+    assert (cancelled.status, plaza.now(payment).amount_capturable) == ("CANCELED", 0)
+    intent = plaza.now(payment).stripe_payment_intent_id
+    assert plaza.simulator.object(intent)["status"] == "canceled"
+
+
+def test_a_declined_card_that_is_told_of_late_ends_no_hold(plaza: Desk) -> None:
+    payment = plaza.make_intent(capture_method="manual")
+    with pytest.raises(Exception, match="declined"):
+        plaza.confirm(payment, "pm_card_chargeDeclined")
+    plaza.confirm(payment)
+    stage = Stage(plaza.host, plaza.simulator, plaza.tenant, plaza.tenant)
+    for event in reversed(plaza.simulator.events_of(plaza.account)):
+        assert stage.deliver({**event, "account": plaza.account}).status_code == 200
+
+    assert (plaza.now(payment).status, plaza.now(payment).amount_capturable) == ("PROCESSING", 2500)

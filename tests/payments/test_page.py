@@ -146,3 +146,18 @@ def test_the_list_is_paged_and_is_a_fragment_for_htmx(plaza: Desk, monkeypatch: 
     fragment = admin.browser.get(LIST, headers={"HX-Request": "true"}).text
     assert "<html" not in fragment
     assert "Ticket 4" in fragment
+
+
+def test_the_form_of_an_unknown_outcome_is_shown_again_and_makes_one_refund(
+    plaza: Desk, simulator: Simulator
+) -> None:
+    payment, admin = paid(plaza), admin_of(plaza)
+    simulator.faults.add("POST", "/v1/refunds", "drop_after", times=3)
+    answer = give_back(admin, payment, amount="10.00", reason="duplicate")
+
+    assert answer.status_code == 422
+    assert "Send the same form once more" in text_of(answer)
+    assert 'name="once" value="once-1"' in answer.text
+    assert 'value="10.00"' in answer.text
+    assert give_back(admin, payment, amount="10.00", reason="duplicate").status_code == 303
+    assert [row.amount for row in refunds_of(plaza)] == [1000]

@@ -203,3 +203,16 @@ def test_a_webhook_that_comes_while_stripe_is_asked_is_not_taken_back(plaza: Des
 
     assert plaza.sync(payment).status == "COMPLETED"
     assert plaza.now(payment).status == "COMPLETED"
+
+
+def test_the_host_is_told_of_a_payment_that_was_paid_and_given_back_meanwhile(
+    plaza: Desk, simulator: Simulator
+) -> None:
+    payment = plaza.make()
+    simulator.pay(payment.stripe_payment_link_url)
+    intent = next(e["data"]["object"]["id"] for e in simulator.events if e["type"] == "payment_intent.succeeded")
+    with plaza.open():
+        current_stripe.client.v1.refunds.create({"payment_intent": intent})
+    with listening("payment_updated") as heard:
+        assert plaza.sync(payment).status == "REFUNDED"
+    assert heard == [("payment_updated", payment.id)]

@@ -21,7 +21,7 @@ STATIC = "valetpro_stripe.static"
 VERBS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 VISITORS = ["nobody", "a member", "another tenant's admin", "an admin without admin_check", "a user of no tenant"]
 HTMX = {"HX-Request": "true"}
-PAGES = {f"{SETTINGS}/{path}" for path in ("", "history", "events")}
+PAGES = {f"{SETTINGS}/{path}" for path in ("", "history", "events", "payments")}
 #: Where Stripe sends the browser back to: these lead on.
 WAYS_BACK = ("/connect/callback", "/onboard/return", "/onboard/refresh")
 
@@ -96,9 +96,9 @@ def closed_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_there_is_something_to_guard(scene: Scene) -> None:
     paths = {path for path, _ in scene.rules()}
-    reads = {"/", "/status", "/history", "/events", "/static/1", *WAYS_BACK}
+    reads = {"/", "/status", "/history", "/events", "/payments", "/static/1", *WAYS_BACK}
     writes = {"/connect", "/disconnect", "/mode", "/keys", "/keys/rollback", "/keys/destroy", "/onboard", "/dashboard"}
-    writes |= {"/events/1/replay"}
+    writes |= {"/events/1/replay", "/payments/1/refund"}
     assert {SETTINGS + path for path in reads | writes} <= paths
 
 
@@ -183,6 +183,8 @@ ANSWERS = [
     ("the admin", "GET", "/history", 200),
     ("the admin", "GET", "/events", 200),
     ("the admin", "POST", "/events/1/replay", 422),
+    ("the admin", "GET", "/payments", 200),
+    ("the admin", "POST", "/payments/1/refund", 422),
     ("the admin", "POST", "/keys", 422),
     ("a member", "GET", "/", 403),
     ("nobody", "GET", "/", 302),

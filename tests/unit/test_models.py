@@ -60,7 +60,7 @@ COLUMNS = {
         amount created_at currency due_by id payment_id reason status stripe_dispute_id tenant_id updated_at
     """,
     "stripe_customer": """
-        account_id attempt attempted_at email id mode name reference stripe_customer_id tenant_id
+        account_id attempted_at email id key mode name reference stripe_customer_id tenant_id
     """,
     "stripe_oauth_state": "expires_at id mode session_hash state_hash tenant_id user_id",
     "stripe_audit_entry": "action actor at connection_id detail digest id sequence tenant_id",
