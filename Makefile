@@ -21,9 +21,8 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 
 RUN_PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # What stands on SQLAlchemy runs on both; what is between us and Stripe, a vault or a browser does so once. On the older one
-# PostgreSQL is asked where locks decide, SQLite everywhere.
-ON_SQLALCHEMY := tests/unit tests/connections tests/payments tests/raw_keys tests/webhooks tests/engines \
-	tests/health tests/reconcile tests/story
+# PostgreSQL is asked where locks decide, SQLite everywhere; keys and health ask the database nothing that others do not.
+ON_SQLALCHEMY := tests/unit tests/connections tests/payments tests/webhooks tests/engines tests/reconcile tests/story
 NEED_PYTHON = @test -n "$(PYTHON)" || \
 	{ echo "No Python 3.11 or newer was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
 
