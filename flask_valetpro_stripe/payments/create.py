@@ -71,7 +71,7 @@ def _begin(way: Way, state: State, tenant: Any, key: str, asked: dict[str, Any])
         reference=asked["reference"],
         mode=connection.mode,
         status=PaymentStatus.PENDING,
-        capture_method=asked.get("capture_method", "automatic"),
+        capture_method=asked["capture_method"],
         stripe_account_id=connection.account_id,
         stripe_customer_id=asked.get("customer"),
         receipt_email=asked.get("receipt_email"),

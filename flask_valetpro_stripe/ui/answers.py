@@ -145,6 +145,12 @@ def refusals_on_the_page(view: Callable[[], BaseResponse]) -> Callable[[], BaseR
     return guarded
 
 
+def shown_mode(given: Mapping[str, str]) -> Mode:
+    """Return the mode that an address or a form shows; the active one if it names none, or what is none."""
+    active: Mode = get_tenant().stripe_mode
+    return next((mode for mode in Mode if mode == given.get("mode")), active)
+
+
 def asked_mode(*, otherwise: Mode | None = None) -> Mode:
     """Return the mode that the form or the address names.
 

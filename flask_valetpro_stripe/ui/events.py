@@ -22,7 +22,7 @@ from ..payments.mentioned import Mentioned, find_mentioned
 from ..state import get_state
 from ..webhooks.replay import replay_own
 from .access import is_fragment, user_id
-from .answers import go_back, render, take_done
+from .answers import go_back, render, shown_mode, take_done
 from .event_words import STATUSES, TYPES
 
 #: How many events a page shows.
@@ -48,10 +48,9 @@ class View:
     @classmethod
     def asked(cls, given: Mapping[str, str]) -> View:
         """Return what an address or a form asks for; what makes no sense is as if it were not there."""
-        mode = next((mode for mode in Mode if mode == given.get("mode")), get_tenant().stripe_mode)
         show = ATTENTION if given.get("show") == ATTENTION else None
         before = given.get("before", "")
-        return cls(mode, show, before if _PLACE.fullmatch(before) else None)
+        return cls(shown_mode(given), show, before if _PLACE.fullmatch(before) else None)
 
     @property
     def place(self) -> tuple[datetime, int] | None:

@@ -24,7 +24,7 @@ from ..payments.disputes import WITHDRAWN
 from ..payments.refunded import left_of
 from ..state import get_state
 from .access import is_fragment, user_id
-from .answers import go_back, render, take_done
+from .answers import go_back, render, shown_mode, take_done
 
 #: How many payments a page shows.
 PAGE: Final = 50
@@ -60,10 +60,9 @@ class View:
     @classmethod
     def asked(cls, given: Mapping[str, str]) -> View:
         """Return what an address or a form asks for; what makes no sense is as if it were not there."""
-        mode = next((mode for mode in Mode if mode == given.get("mode")), get_tenant().stripe_mode)
         number = given.get("page", "")
         is_number = number.isascii() and number.isdigit() and len(number) < 6
-        return cls(mode, min(max(int(number), 1), _LAST_PAGE) if is_number else 1)
+        return cls(shown_mode(given), min(max(int(number), 1), _LAST_PAGE) if is_number else 1)
 
 
 @dataclass(frozen=True)

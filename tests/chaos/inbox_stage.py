@@ -166,7 +166,8 @@ class InboxStage:
 
     def key_of(self, claimed: Claim | None) -> Key | None:
         """Return which event was claimed."""
-        return next((key for key, id_ in self._ids.items() if claimed is not None and id_ == claimed.id), None)
+        # Of the rows that are there: another story's may have had the same ids.
+        return next((key for key in self.rows() if claimed is not None and self._ids[key] == claimed.id), None)
 
     def is_dead(self, key: Key) -> bool:
         """Tell whether an event has failed for good."""

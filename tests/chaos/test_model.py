@@ -10,8 +10,6 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 import pytest
-from hypothesis import Phase, settings
-from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -19,13 +17,13 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from . import sizes
 from .inbox_host import TENANTS
 from .inbox_model import SAID, SOURCES, Claim, Event, Inbox, Row
 from .inbox_stage import InboxStage, Key, Seen, make_inbox_stage
+from .telling import ROUND, tell
 
 T = TypeVar("T")
 #: What a worker has in hand: the model's claim, and the real one.
@@ -47,10 +45,6 @@ AFTER_A_LEASE: Final = timedelta(minutes=6)
 #: Enough for the pause after a failure, for a lease, for a consent, …, and for a body to go.
 WAITS: Final = [timedelta(minutes=2), AFTER_A_LEASE, timedelta(minutes=20), timedelta(days=1)]
 LONG: Final = [timedelta(days=6), timedelta(days=31)]
-#: Without the explanation of a failure, which traces every line that is run.
-PHASES: Final = [Phase.generate, Phase.shrink]
-#: Of nine stories Hypothesis makes eight by chance; of many, most by changing one of those before a little.
-ROUND: Final = 9
 #: What must really have happened in a run that is not a small one.
 WANTED: Final = """
     deliver, deliver again, deliver with the same id, deliver what a worker has, deliver what a worker had, answer
@@ -353,27 +347,10 @@ def test_whatever_happens_in_whatever_order_the_inbox_is_as_its_model(
     ran, began = Counter[str](), time.perf_counter()
 
     for done in range(0, examples, ROUND):
-        tell(stage, ran, seed + done, examples=min(ROUND, examples - done), steps=steps)
+        sized: Any = {"examples": min(ROUND, examples - done), "steps": steps, "seed": seed + done}
+        tell(lambda: Story(stage, ran), "EXAMPLES={examples} STEPS={steps}.", **sized)
 
     acts = ", ".join(f"{act} {number}" for act, number in sorted(ran.items()))
     sizes.tell(capsys, f"{examples * steps / (time.perf_counter() - began):.0f} acts a second: {acts}")
     if examples * steps >= 200 * 30:
         assert [act for act in " ".join(WANTED.split()).split(", ") if not ran[act]] == []
-
-
-def tell(stage: InboxStage, ran: Counter[str], seed: int, *, examples: int, steps: int) -> None:
-    """Tell so many stories to the inbox; one that fails is told again, ever shorter, and says by which seed it came."""
-    sized = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        deadline=None,
-        database=None,
-        derandomize=False,
-        report_multiple_bugs=False,
-        phases=PHASES,
-    )
-    try:
-        run_state_machine_as_test(seeded(seed)(lambda: Story(stage, ran)), settings=sized)
-    except BaseException as error:
-        error.add_note(f"It is repeated by SEED={seed} EXAMPLES={examples} STEPS={steps}.")
-        raise

@@ -10,8 +10,6 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 import pytest
-from hypothesis import Phase, settings
-from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -19,12 +17,12 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from . import sizes
 from .money_books import WITH_MONEY, Ours, Stripes
 from .money_stage import METHODS, Hotel, MoneyStage, make_money_stage
+from .telling import ROUND, tell
 
 T = TypeVar("T")
 #: Which of several: the story's next act is about one of those that are there by then.
@@ -47,10 +45,6 @@ WAITS: Final = [timedelta(minutes=2), timedelta(hours=1), timedelta(hours=23), t
 #: So many acts are worth a quiet point, which takes as long as ten of them.
 BUSY: Final = 6
 A_DAY: Final = timedelta(hours=26)
-#: Without the explanation of a failure, which traces every line that is run.
-PHASES: Final = [Phase.generate, Phase.shrink]
-#: Of nine stories Hypothesis makes eight by chance; of many, most by changing one of those before a little.
-ROUND: Final = 9
 #: What must really have happened in a run that is not a small one.
 WANTED: Final = """
     make link: done, make session: done, make intent: done, make link: unknown, make session: unknown, make intent:
@@ -368,27 +362,10 @@ def test_whatever_happens_our_rows_and_stripes_ledger_agree_to_the_last_cent(
 
     for done in range(0, examples, ROUND):
         with make_money_stage(database_url, monkeypatch) as stage:
-            tell(stage, ran, seed + done, examples=min(ROUND, examples - done), steps=steps)
+            sized: Any = {"examples": min(ROUND, examples - done), "steps": steps, "seed": seed + done}
+            tell(lambda stage=stage: Story(stage, ran), "MONEY_EXAMPLES={examples} MONEY_STEPS={steps}.", **sized)
 
     acts = ", ".join(f"{act} {number}" for act, number in sorted(ran.items()))
     sizes.tell(capsys, f"{examples * steps / (time.perf_counter() - began):.0f} acts a second: {acts}")
     if examples * steps >= 200 * 40:
         assert [act for act in " ".join(WANTED.split()).split(", ") if not ran[act]] == []
-
-
-def tell(stage: MoneyStage, ran: Counter[str], seed: int, *, examples: int, steps: int) -> None:
-    """Tell so many stories; one that fails is told again, ever shorter, and says by which seed it came."""
-    sized = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        deadline=None,
-        database=None,
-        derandomize=False,
-        report_multiple_bugs=False,
-        phases=PHASES,
-    )
-    try:
-        run_state_machine_as_test(seeded(seed)(lambda: Story(stage, ran)), settings=sized)
-    except BaseException as error:
-        error.add_note(f"It is repeated by SEED={seed} MONEY_EXAMPLES={examples} MONEY_STEPS={steps}.")
-        raise
