@@ -9,7 +9,7 @@ from typing import Literal
 #: a handler's work, its handler raised, or not taken now.
 Outcome = Literal["taken", "duplicate", "parked", "failed", "unavailable"]
 #: Why a request to the webhook is no genuine delivery.
-Reason = Literal["header", "timestamp", "signature", "json", "shape", "account", "too_large", "cut_off"]
+Reason = Literal["header", "timestamp", "signature", "rate", "json", "shape", "account", "too_large", "cut_off"]
 #: What is counted; a vault's errors are told apart by the vault's name.
 Counted = Literal["deliveries", "rejected", "vault_errors"]
 #: Is called each time that something happens which is counted, with which of it.

@@ -251,7 +251,7 @@ def _enqueue(state: State, row_id: int, event_type: str) -> None:
 
 
 def _store_again(state: State, values: Mapping[str, Any]) -> int | None:
-    """Let a parked event that has a tenant now be worked on; return its id, or None if nothing changes."""
+    """Let a parked event that has a tenant now be worked on anew; return its id, or None if nothing changes."""
     model = state.models.WebhookEvent
     # Account and body too: it is this delivery that was routed, and the body may have been pruned since.
     names = ("status", "error", "connection_id", "tenant_id", "account_id", "body", "due_at")
@@ -268,6 +268,8 @@ def _store_again(state: State, values: Mapping[str, Any]) -> int | None:
         .values(
             # Stripe delivers it after all, unless it was fetched once more.
             was_missed=sa.and_(model.was_missed, sa.literal("was_missed" in values)),
+            attempts=0,
+            processed_at=None,
             **{name: values[name] for name in names},
         )
         .returning(model.id)
@@ -300,6 +302,9 @@ def _take_again(state: State, values: Mapping[str, Any]) -> WebhookEvent | None:
     row = _find_unfinished(state, values, lock=True)
     if row is None:
         return None
+    if row.status is EventStatus.parked:
+        # It begins anew, whatever was tried before it was put aside.
+        row.attempts, row.processed_at = 0, None
     # Account and body too: it is this delivery that was routed, and the body may have been pruned since.
     for name in ("status", "error", "connection_id", "tenant_id", "account_id", "body"):
         setattr(row, name, values[name])
@@ -347,13 +352,16 @@ def _run_inline(state: State, row: WebhookEvent, values: Mapping[str, Any]) -> N
 def _record_failure(state: State, values: Mapping[str, Any], reason: str) -> None:
     """Commit that the event failed, by itself: what the handlers wrote is gone."""
     model = state.models.WebhookEvent
-    attempts = (state.session.scalar(_attempts(state, values)) or 0) + 1
+    # What was parked begins anew.
+    before = sa.case((model.status == EventStatus.parked, 0), else_=model.attempts)
+    is_same = (model.scope == values["scope"], model.event_id == values["event_id"])
+    attempts = (state.session.scalar(sa.select(before).where(*is_same)) or 0) + 1
     failed = claims.after_failure(reason, attempts)
     insert = _insert(state, {**values, **failed})
     # What was parked has a tenant now, and perhaps no body any more.
     routed = {name: values[name] for name in ("connection_id", "tenant_id", "account_id", "body")}
-    found = {**routed, "was_missed": False}
-    counted = {"attempts": model.attempts + 1, "generation": model.generation + 1}
+    found = {**routed, "was_missed": False, "processed_at": None}
+    counted = {"attempts": before + 1, "generation": model.generation + 1}
     # A worker whose lease has ended was most likely killed: nobody else will count this failure.
     is_somebodys = sa.and_(model.status == EventStatus.processing, model.due_at > utcnow())
     state.session.execute(
@@ -365,11 +373,6 @@ def _record_failure(state: State, values: Mapping[str, Any], reason: str) -> Non
     )
     state.session.commit()
     state.tell(signals.webhook_failed, event_id=values["event_id"], type=values["type"], error=reason)
-
-
-def _attempts(state: State, values: Mapping[str, Any]) -> Any:
-    model = state.models.WebhookEvent
-    return sa.select(model.attempts).where(model.scope == values["scope"], model.event_id == values["event_id"])
 
 
 def _tell(state: State, row: WebhookEvent, status: EventStatus) -> None:

@@ -14,12 +14,12 @@ from typing import Final
 import sqlalchemy as sa
 
 from .. import custody, endpoints
-from ..errors import SecretUnavailableError, ValetProStripeError
+from ..errors import SecretUnavailableError
 from ..models import Connection
 from ..secrets import Secret
 from ..secrets.asking import OncePerProcess
 from ..state import State
-from .verify import TENANTS_OWN, Endpoint
+from .verify import TENANTS_OWN, Endpoint, RefusedError
 
 log = logging.getLogger(__name__)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
@@ -56,7 +56,7 @@ class TenantEndpoints:
 
         :param again: what was remembered did not fit, so look whether it has changed.
         :raises SecretUnavailableError: if the store of its secrets cannot answer.
-        :raises ValetProStripeError: if it was not looked up: too many made-up ones were asked for in this second.
+        :raises RefusedError: if it was not looked up: too many made-up ones were asked for in this second.
         """
         if not _TOKEN.fullmatch(token):
             return None
@@ -65,11 +65,7 @@ class TenantEndpoints:
             known = self._known.get(token)
             is_fresh = known is not None and self._clock() - known.since < (RELOAD if again else REMEMBERED)
             if known is None and not is_of_ours and self._asked_too_often():
-                raise ValetProStripeError(
-                    "Too many unknown webhook addresses were asked for at once, so this one was not looked up.",
-                    code="busy",
-                    hint="Stripe delivers the event again by itself.",
-                )
+                raise RefusedError("rate")
         if known is not None and is_fresh:
             return None if again else known.endpoint
         return self._load(state, token, counts=not is_of_ours)

@@ -233,6 +233,8 @@ class Inbox:
             return 200
         if row.is_held(self.now):
             return 503
+        if row.status == "parked":
+            row.attempts, row.processed = 0, None
         row.tenant, row.connection, row.has_body = found.tenant, found.connection, True
         if self.is_stored:
             row.become("received", due=self.now)

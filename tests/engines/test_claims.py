@@ -14,13 +14,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from flask_valetpro_stripe import signals
+from flask_valetpro_stripe import Mode, connections, signals
 from flask_valetpro_stripe.enums import EventStatus
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.onboarding.status import fetch_account
 from flask_valetpro_stripe.webhooks import claims, inbox
 from flask_valetpro_stripe.webhooks.claims import MOST_ATTEMPTS, Claim, pause_after
-from tests.webhooks.stage import PLAZA, answer, make_stage, ping
+from tests.webhooks.stage import PLAZA, SEASIDE, answer, make_stage, ping
 
 from .box import Box, fail
 
@@ -433,3 +433,31 @@ def test_signals_of_a_worker_tell_what_became_of_the_event(sqlite_url: str, expi
         assert box.drain() == {"processed": 1, "parked": 1}
         assert box.row(ended).error == "The tenant has disconnected this account."
         assert sorted(told) == ["parked", "processed"]
+
+
+@pytest.mark.parametrize("is_stored", [True, False], ids=["stored", "inline"])
+def test_a_parked_event_that_its_tenants_new_connection_takes_up_has_all_its_tries_again(
+    box: Box, is_stored: bool
+) -> None:
+    event = ping()
+    row_id, other_id = box.put(event), box.put(account=SEASIDE)
+    box.set(row_id, attempts=15)
+    host = box.stage.host
+    with box.state() as state:
+        connections.disconnect(state, host.tenant(box.stage.plaza.id), Mode.test, actor="tests")
+    assert box.drain() == {"processed": 1, "parked": 1}
+    parked, other = box.row(row_id), box.row(other_id)
+    assert (parked.attempts, parked.processed_at) != (0, None)
+    connection = host.connect(box.stage.plaza, PLAZA)
+    box.on(fail)
+
+    if is_stored:
+        assert box.put(event) == row_id
+        assert (box.row(row_id).status, box.row(row_id).processed_at) == ("received", None)
+        assert box.drain() == {"failed": 1}
+    else:
+        assert box.stage.deliver(event).status_code == 500
+
+    row = box.row(row_id)
+    assert (row.status, row.attempts, row.processed_at, row.connection_id) == ("failed", 1, None, connection.id)
+    assert (box.row(other_id).status, box.row(other_id).attempts) == (other.status, other.attempts)
