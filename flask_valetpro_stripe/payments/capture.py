@@ -29,8 +29,8 @@ def capture(payment: PaymentT, *, amount: int | None = None) -> PaymentT:
     """Return ``payment`` after taking what is held on the guest's card, or ``amount`` of it. Commits.
 
     Stripe captures once: what is not taken then is let go (Stripe docs, "Place a hold on a payment method"). The
-    platform's fee shrinks in proportion, rounded down. The same call again, from however many processes, takes nothing
-    twice and returns the same payment.
+    platform's fee shrinks in proportion, rounded down, but not to nothing. The same call again, from however many
+    processes, takes nothing twice and returns the same payment.
 
     :param amount: how much, in minor units of the payment's currency; None is all that is held.
     :raises ValueError: for an amount that cannot be taken, or another tenant's payment; nothing is written.
@@ -107,7 +107,8 @@ def _params(payment: StripePaymentMixin, amount: int) -> dict[str, Any]:
     """Return the body of ``POST /v1/payment_intents/…/capture`` (Stripe API reference, "Capture a PaymentIntent")."""
     params: dict[str, Any] = {"amount_to_capture": amount, "expand": ["latest_charge"]}
     if payment.application_fee_amount and amount < payment.amount:
-        params["application_fee_amount"] = payment.application_fee_amount * amount // payment.amount
+        # Without one Stripe would take the fee of the whole; that it takes a fee of 0 here is said nowhere.
+        params["application_fee_amount"] = max(payment.application_fee_amount * amount // payment.amount, 1)
     return params
 
 

@@ -88,6 +88,14 @@ def test_a_part_of_it_is_taken_and_only_that_can_be_given_back(
     assert plaza.sync(payment).amount_refunded == 3000
 
 
+def test_a_fee_is_not_rounded_down_to_nothing(plaza: Desk, simulator: Simulator) -> None:
+    payment = hold_by_intent(plaza, application_fee=1)
+    plaza.hear()
+
+    assert plaza.capture(payment, 3000).application_fee_amount == 1
+    assert simulator.object(payment.stripe_payment_intent_id)["application_fee_amount"] == 1
+
+
 def test_what_is_let_go_was_never_paid(plaza: Desk, simulator: Simulator, hold: Callable[..., Any]) -> None:
     payment = hold(plaza)
     plaza.hear()
