@@ -132,7 +132,8 @@ def _reserve(
             return known
         amount = _require_left(payment, asked["amount"])
     except (ValueError, RefundError):
-        state.session.rollback()
+        # Lets the payment go. Not by a rollback: of a handler, that would be a failure.
+        state.session.commit()
         raise
     begun = _begin(state, payment, acting, key, asked, amount)
     # Somebody used the key for another payment meanwhile: look at what there is now.
@@ -234,7 +235,7 @@ def _make(state: State, tenant: Any, client: stripe.StripeClient, operation: Ope
     try:
         found = operations.run(state, operation, "Making the refund", client.v1.refunds.create)
     except OutcomeUnknownError:
-        state.session.rollback()
+        state.session.commit()
         raise
     except ValetProStripeError as error:
         _free(state, tenant, operation)

@@ -100,7 +100,7 @@ def _handle(state: State, values: Mapping[str, Any], row: WebhookEvent, found: R
     with _present(state, found):
         if found.parked is None:
             generation = row.generation
-            _run_inline(state, row, values)
+            _run_inline(state, row, values, generation)
             if not quick.set_processed(state, row, generation):
                 # A handler committed by itself, and somebody else has the event since.
                 raise InFlightError(values["event_id"])
@@ -339,21 +339,23 @@ def _present(state: State, found: Route) -> AbstractContextManager[None]:
     return event_context(tenant, found.connection)
 
 
-def _run_inline(state: State, row: WebhookEvent, values: Mapping[str, Any]) -> None:
+def _run_inline(state: State, row: WebhookEvent, values: Mapping[str, Any], generation: int) -> None:
     try:
         run_handlers(state, row)
     except Exception as error:
         state.session.rollback()
         log.exception("webhook %s (%s) failed", values["event_id"], values["type"])
-        _record_failure(state, values, reason_of(error))
+        _record_failure(state, values, generation, reason_of(error))
         raise HandlerFailedError(values["event_id"]) from error
 
 
-def _record_failure(state: State, values: Mapping[str, Any], reason: str) -> None:
+def _record_failure(state: State, values: Mapping[str, Any], generation: int, reason: str) -> None:
     """Commit that the event failed, by itself: what the handlers wrote is gone."""
     model = state.models.WebhookEvent
-    # What was parked begins anew.
-    before = sa.case((model.status == EventStatus.parked, 0), else_=model.attempts)
+    # This try is counted already if a handler has committed; and what was parked begins anew.
+    is_counted = sa.and_(model.generation == generation, model.status == EventStatus.received)
+    is_parked = model.status == EventStatus.parked
+    before = sa.case((is_counted, model.attempts - 1), (is_parked, 0), else_=model.attempts)
     is_same = (model.scope == values["scope"], model.event_id == values["event_id"])
     attempts = (state.session.scalar(sa.select(before).where(*is_same)) or 0) + 1
     failed = claims.after_failure(reason, attempts)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import mapped_column
 
 from flask_valetpro_stripe import AccountType, Mode, current_stripe, current_tenant, errors, payments, signals
+from tests.engines.box import Box
 
 from .stage import PLAZA, SEASIDE, Stage, answer, ping
 from .test_payments import make_event, session
@@ -162,14 +163,46 @@ def test_a_handler_that_commits_on_its_own_and_then_fails_is_run_again(stage: St
             raise ValueError("The mail server is away.")
 
     event = ping(id="evt_1")
-    assert answer(stage.deliver(event)) == FAILED
-    assert stage.row().status == "failed"
+    for tries in (1, 2):
+        assert answer(stage.deliver(event)) == FAILED
+        # What is committed with the handler's own writes is counted once all the same.
+        assert (stage.row().status, stage.row().attempts) == ("failed", tries)
 
     broken = False
     assert answer(stage.deliver(event)) == TAKEN
-    assert (stage.row().status, stage.row().error) == ("processed", None)
-    assert len(made) == 2
+    assert (stage.row().status, stage.row().attempts, stage.row().error) == ("processed", 3, None)
+    assert len(made) == 3
     assert len(set(made)) == 1
+
+
+@pytest.mark.parametrize("is_stored", [False, True], ids=["inline", "stored"])
+def test_a_refused_refund_that_a_handler_knows_how_to_take_is_no_failure(stage: Stage, is_stored: bool) -> None:
+    payment, other = stage.make_payment(stage.plaza), stage.make_payment(stage.seaside)
+    with stage.events_while() as paying:
+        stage.simulator.pay(payment.stripe_payment_link_url)
+    refused: list[str] = []
+
+    @stage.host.valetpro.on("checkout.session.completed")
+    def give_more_back(event: Any) -> None:
+        stage.host.tenant(event.tenant_id).name += "!"
+        try:
+            payments.refund(stage.host.db.session.get_one(stage.host.Payment, payment.id), amount=9999)
+        except errors.RefundError as error:
+            refused.append(error.code)
+
+    event = paying.of("checkout.session.completed")
+    if is_stored:
+        box = Box(stage)
+        box.put(event)
+        assert box.drain() == {"processed": 1}
+    else:
+        assert answer(stage.deliver(event)) == TAKEN
+
+    assert refused == ["refund_too_large"]
+    assert (stage.row().status, stage.row().attempts, stage.row().error) == ("processed", 1, None)
+    with stage.host.app.app_context():
+        assert stage.host.tenant(stage.plaza.id).name == "Plaza!"
+    assert (stage.payment(payment).status, stage.payment(other).status) == ("COMPLETED", "PENDING")
 
 
 @pytest.mark.parametrize("text", ["a null \0 character", "half a \ud83d sign", "x" * 5000, ""], ids=range(4))
