@@ -6,10 +6,11 @@ running it.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
@@ -23,6 +24,8 @@ from ..models import WebhookEvent
 from ..models.types import utcnow
 from ..state import State
 from .reasons import KILLED
+
+log = logging.getLogger(__name__)
 
 #: How long an event is one process's alone. Unless the row is held meanwhile, work that takes longer is done again by
 #: somebody else, and undone here.
@@ -96,8 +99,9 @@ def _take(state: State, statement: Any, **wanted: Any) -> Claim | None:
     if row is None:
         return None
     taken = Claim(**row._mapping)
-    # Nobody ever recorded why: each of those processes was killed over it.
-    if taken.attempts > MOST_ATTEMPTS and fail(state, taken, KILLED):
+    # Nobody ever recorded why: each of those processes was killed over it. This one does not try any more.
+    if taken.attempts > MOST_ATTEMPTS and fail(state, replace(taken, attempts=MOST_ATTEMPTS), KILLED):
+        log.error("webhook %s (%s) is given up: each process that handled it was killed", taken.event_id, taken.type)
         state.tell(signals.webhook_failed, event_id=taken.event_id, type=taken.type, error=KILLED)
     return taken
 
@@ -211,7 +215,8 @@ def finish(state: State, claimed: Claim, status: EventStatus, error: str | None)
 
 def fail(state: State, claimed: Claim, reason: str) -> bool:
     """Note why an event failed, and when it is tried again, or that it is dead. Commits."""
-    noted = _note(state, claimed, processed_at=None, **after_failure(reason, claimed.attempts))
+    failed = after_failure(reason, claimed.attempts)
+    noted = _note(state, claimed, attempts=claimed.attempts, processed_at=None, **failed)
     state.session.commit()
     return noted
 

@@ -294,10 +294,10 @@ class Inbox:
         waits = row.status in ("received", "failed") and (early or row.is_due(self.now))
         if not waits and not (row.status == "processing" and row.is_due(self.now)):
             return None
-        row.attempts += 1
-        if row.attempts > MOST_ATTEMPTS:
+        if row.attempts >= MOST_ATTEMPTS:
             row.become("dead", "killed")
             return None
+        row.attempts += 1
         reason, claimed = row.reason, Claim(row)
         row.become("processing", reason, due=self.now + LEASE)
         row.holder = claimed

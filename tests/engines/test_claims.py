@@ -129,7 +129,7 @@ def test_an_event_over_which_16_processes_were_killed_is_dead_with_that_reason(b
 
         assert box.drain() == Counter()
     row = box.row(row_id)
-    assert (row.status, row.due_at, row.error) == ("dead", None, KILLED)
+    assert (row.status, row.attempts, row.due_at, row.error) == ("dead", MOST_ATTEMPTS, None, KILLED)
     assert told == [KILLED]
 
 
