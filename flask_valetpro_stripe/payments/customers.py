@@ -12,14 +12,14 @@ from sqlalchemy.exc import IntegrityError
 
 from ..context import get_tenant
 from ..credentials import client_for, require_connection
-from ..errors import ValetProStripeError
+from ..errors import OutcomeUnknownError, ValetProStripeError
 from ..gateway import ask_stripe, is_decision
 from ..models import Connection, Customer, key_of
 from ..models.types import utcnow
 from ..state import State, get_state
 from .asked import check_email, check_name, check_reference
 from .find import RESERVED_METADATA
-from .operations import KEY_LIFETIME
+from .operations import KEY_LIFETIME, KEY_WAS_USED
 
 #: After which Stripe has forgotten a key for sure.
 _FORGOTTEN: Final = KEY_LIFETIME + timedelta(hours=2)
@@ -66,6 +66,12 @@ def _make(state: State, client: stripe.StripeClient, customer: Customer) -> None
     try:
         made = ask_stripe("Making the customer", client.v1.customers.create, cast(Any, params), options)
     except ValetProStripeError as error:
+        if error.code == KEY_WAS_USED:
+            raise OutcomeUnknownError(
+                "Making the customer was begun before with other parameters, so Stripe may have made it.",
+                code=KEY_WAS_USED,
+                hint=f"Call again in a day, or look in the Stripe Dashboard for metadata valetpro_customer={customer_id}.",
+            ) from None
         if is_decision(error):
             # By this key Stripe would only repeat it; what is asked for next may be right.
             model = state.models.Customer

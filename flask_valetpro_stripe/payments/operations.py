@@ -24,7 +24,7 @@ CREATE_REFUND: Final = "refund.create"
 CAPTURE: Final = "payment_intent.capture"
 #: Stripe knows the key, which is nobody's but one operation's, with a body that was encoded otherwise: by a release
 #: before this one, for example. It says nothing about what came of that.
-_KEY_WAS_USED: Final = "IdempotencyError"
+KEY_WAS_USED: Final = "IdempotencyError"
 
 
 def find(state: State, tenant_id: Any, mode: Mode, kind: str, idempotency_key: str) -> Operation | None:
@@ -102,7 +102,7 @@ def run(state: State, operation: Operation, what: str, call: Callable[..., Any])
         _settle(state, key, attempt, {"state": OperationState.unknown, "error": "no answer"})
         raise
     except ValetProStripeError as error:
-        if error.code == _KEY_WAS_USED:
+        if error.code == KEY_WAS_USED:
             _settle(state, key, attempt, {"state": OperationState.unknown, "error": error.code})
             raise _begun_before(what, key) from None
         _note_refusal(state, key, attempt, error)
@@ -114,7 +114,7 @@ def _begun_before(what: str, operation_id: str) -> OutcomeUnknownError:
     return OutcomeUnknownError(
         f"{what} was begun before with other parameters, so Stripe may have made it. It is not repeated under a new "
         "key: it could be made twice.",
-        code=_KEY_WAS_USED,
+        code=KEY_WAS_USED,
         hint=f"'flask stripe reconcile' looks for it after a day; its metadata are valetpro_operation={operation_id}.",
     )
 

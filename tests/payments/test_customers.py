@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from flask_valetpro_stripe import Mode, errors, payments
-from flask_valetpro_stripe.payments import customers
 from flask_valetpro_stripe.testing import Simulator
 from tests.payments.desk import Desk, in_parallel
 
@@ -83,17 +82,3 @@ def test_a_name_is_a_text(plaza: Desk, simulator: Simulator, name: Any) -> None:
     with pytest.raises(ValueError, match="name"):
         get(plaza, name=name)
     assert made(simulator) == []
-
-
-def test_what_stripe_refuses_can_be_asked_for_otherwise_at_once(
-    plaza: Desk, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any) -> Any:
-        raise errors.ValetProStripeError("Making the customer was refused by Stripe: no e-mail", code="email_invalid")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(customers, "ask_stripe", refuse)
-        with pytest.raises(errors.ValetProStripeError, match="no e-mail"):
-            get(plaza, email="guest@localhost")
-    assert get(plaza, email="guest@example.com").email == "guest@example.com"
-    assert len(made(simulator)) == 1

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import pytest
 
+from flask_valetpro_stripe import payments
 from flask_valetpro_stripe.errors import OutcomeUnknownError, RefundError, ValetProStripeError
 from flask_valetpro_stripe.payments import unfinished
 from flask_valetpro_stripe.testing import Simulator
+from tests.chaos.dropping import count_customers
 from tests.hosts import make_host
 from tests.payments.desk import Desk, links_at, rows
 from tests.payments.refusals import REFUSALS, SECRET, Answering, Refusal
@@ -188,6 +190,31 @@ def test_a_page_is_not_closed_by_whom_stripe_does_not_listen_to(
     assert type(refused(lambda: desk.cancel(payment), REFUSALS[row])) is REFUSALS[row].error
 
     assert desk.now(payment).status == "PENDING"
+
+
+@pytest.mark.parametrize("row", REFUSALS)
+def test_a_customer_that_stripe_refused_may_be_asked_for_otherwise_and_no_other_is_made_twice(
+    row: str, desk: Desk, stripe_says: Answering
+) -> None:
+    reference, refusal = f"guest-{next(NUMBER)}", REFUSALS[row]
+    stripe_says.refusal = refusal
+    assert type(refused(lambda: customer_of(desk, reference, "guest@localhost"), refusal)) is refusal.error
+    first = stripe_says.keys[-1]
+
+    stripe_says.refusal = None
+    customer = customer_of(desk, reference, "guest@example.com")
+    assert (stripe_says.keys[-1] != first) == (refusal.outcome == "refused")
+    # What may have been made is made with what it was asked for with.
+    email = "guest@example.com" if refusal.outcome == "refused" else "guest@localhost"
+    assert (customer.email, desk.simulator.object(customer.stripe_customer_id)["email"]) == (email, email)
+    assert count_customers(desk, customer.id) == 1
+
+
+def customer_of(desk: Desk, reference: str, email: str) -> Any:
+    with desk.open():
+        customer = payments.get_customer(reference, email=email)
+        desk.host.db.session.refresh(customer)
+        return customer
 
 
 #: What says that the dispute cannot be seen, ever: the event's own body has to do.
