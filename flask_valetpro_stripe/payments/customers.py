@@ -70,7 +70,7 @@ def _make(state: State, client: stripe.StripeClient, customer: Customer) -> None
             raise OutcomeUnknownError(
                 "Making the customer was begun before with other parameters, so Stripe may have made it.",
                 code=KEY_WAS_USED,
-                hint=f"Call again in a day, or look in the Stripe Dashboard for metadata valetpro_customer={customer_id}.",
+                hint=f"Call again in a day. Its metadata in the Stripe Dashboard are valetpro_customer={customer_id}.",
             ) from None
         if is_decision(error):
             # By this key Stripe would only repeat it; what is asked for next may be right.
