@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
@@ -16,11 +14,11 @@ from sqlalchemy.sql.elements import ColumnElement
 from flask_valetpro_stripe import PaymentStatus
 from flask_valetpro_stripe.enums import CaptureMethod
 
+from . import bill, totals
 from .extensions import db
 from .models import CarState, Payment, Tenant, Ticket
 
 MOST: Final = 200
-_TAKEN: Final = (PaymentStatus.COMPLETED, PaymentStatus.PARTIALLY_REFUNDED)
 #: All that the desk's pages and the guest's show of a payment.
 _SEEN_OF_A_PAYMENT: Final = (
     "id amount status mode tip stripe_payment_link_url stripe_checkout_session_id amount_refunded paid_at receipt_url "
@@ -61,9 +59,9 @@ def look(hotel: Tenant, *, state: str = "", search: str = "") -> Board:
     """Return the board of ``hotel``, with the tickets that match."""
     tickets = _matching(hotel, state, search)
     counts = _counts(hotel)
-    totals = _totals(hotel)
-    version = _digest([[version_of(ticket) for ticket in tickets], sorted(counts.items()), totals])
-    return Board(tickets, counts, totals, _news(totals, counts), version)
+    money = _totals(hotel)
+    version = _digest([[version_of(ticket) for ticket in tickets], sorted(counts.items()), money])
+    return Board(tickets, counts, money, _news(money, counts), version)
 
 
 def version_of(ticket: Ticket) -> str:
@@ -110,21 +108,16 @@ def _counts(hotel: Tenant) -> dict[str, int]:
 
 
 def _totals(hotel: Tenant) -> Totals:
-    today = _start_of_today(hotel)
-    taken = func.coalesce(Payment.amount_captured, Payment.amount)
-    paid = db.session.execute(
-        select(Payment.currency, taken - Payment.amount_refunded).where(
-            Payment.tenant_id == hotel.id, Payment.status.in_(_TAKEN), Payment.paid_at >= today
-        )
-    ).all()
+    taken = [line for line in totals.lines(hotel, totals.today(hotel)) if bill.is_taken(line.payment)]
+    paid = [(line.payment.currency, line.sums.net) for line in taken]
     waiting = db.session.execute(
         select(Payment.currency, Payment.amount)
         .join(Ticket, Ticket.payment_id == Payment.id)
-        .where(Ticket.tenant_id == hotel.id, Payment.capture_method == CaptureMethod.automatic, _is_awaited())
+        .where(_is_own(hotel), Payment.capture_method == CaptureMethod.automatic, _is_awaited())
     ).all()
     held = db.session.execute(
         select(Payment.currency, Payment.amount_capturable).where(
-            Payment.tenant_id == hotel.id, Payment.status == PaymentStatus.PROCESSING, Payment.amount_capturable > 0
+            _is_own(hotel), Payment.status == PaymentStatus.PROCESSING, Payment.amount_capturable > 0
         )
     ).all()
     return Totals(
@@ -146,13 +139,13 @@ def _by_currency(rows: Iterable[Sequence[object]]) -> dict[str, int]:
     return dict(sorted(sums.items()))
 
 
-def _start_of_today(hotel: Tenant) -> datetime:
-    midnight = datetime.now(ZoneInfo(hotel.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight.astimezone(UTC)
+def _is_own(hotel: Tenant) -> ColumnElement[bool]:
+    """Return what holds for the hotel's payments of its present mode: test money is none."""
+    return and_(Payment.tenant_id == hotel.id, Payment.mode == hotel.stripe_mode)
 
 
-def _news(totals: Totals, counts: Mapping[str, int]) -> str:
+def _news(money: Totals, counts: Mapping[str, int]) -> str:
     """Return what a screen reader says when the board changes."""
-    requested, paid = counts[CarState.requested], totals.paid_count
+    requested, paid = counts[CarState.requested], money.paid_count
     cars, tickets = "car" if requested == 1 else "cars", "ticket" if paid == 1 else "tickets"
     return f"{requested} {cars} requested, {paid} {tickets} paid today."

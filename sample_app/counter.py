@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_required
 from sqlalchemy import select
 
-from flask_valetpro_stripe.errors import ValetProStripeError
+from flask_valetpro_stripe.errors import OutcomeUnknownError, ValetProStripeError
 
 from . import board, tickets
 from .extensions import db
@@ -102,7 +102,9 @@ def attempt(action: Callable[[], Any], done: str = "") -> bool:
 def explained(error: Exception) -> tuple[str, str, str]:
     """Return what went wrong, what to do next, and the address of the payment settings if they mend it."""
     settings_url, hint = getattr(error, "settings_url", ""), getattr(error, "hint", "")
-    if "payments." in hint:
+    if isinstance(error, OutcomeUnknownError):
+        hint = "Press the same button again: nothing is made twice."
+    elif "payments." in hint:
         # A hint for whoever writes a host; here it is a button.
         hint = "Press Check with Stripe on the ticket, and look how it stands."
     # The address is for logs: a notice has the hint, and for an admin a link.

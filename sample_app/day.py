@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -23,7 +23,7 @@ from .models import Tenant
 bp = Blueprint("day", __name__)
 
 _DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_COLUMNS: Final = "time ticket guest plate payment status currency charged held tip refunded net".split()
+_COLUMNS: Final = "time ticket guest plate payment status currency charged held tip refunded disputed net".split()
 #: What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -87,9 +87,8 @@ def _chosen(hotel: Tenant) -> date:
 
 def _row(hotel: Tenant, line: totals.Line) -> Sequence[str]:
     payment, ticket, sums = line.payment, line.ticket, line.sums
-    moment = line.moment if line.moment.tzinfo else line.moment.replace(tzinfo=UTC)
     told = (
-        _on_its_clock(moment, hotel),
+        _on_its_clock(line.moment, hotel),
         str(ticket.number),
         ticket.guest_name,
         ticket.plate,
@@ -97,7 +96,7 @@ def _row(hotel: Tenant, line: totals.Line) -> Sequence[str]:
         words.pill_of(payment).word,
         payment.currency.upper(),
     )
-    amounts = (sums.charged, sums.held, sums.tips, sums.refunded, sums.net)
+    amounts = (sums.charged, sums.held, sums.tips, sums.refunded, sums.disputed, sums.net)
     return [*map(_harmless, told), *_major(amounts, payment.currency)]
 
 

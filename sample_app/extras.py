@@ -41,6 +41,9 @@ def remove_extra(ticket_id: int, extra_id: int) -> ResponseReturnValue:
     extra = next((extra for extra in ticket.extras if extra.id == extra_id), None)
     if extra is None:
         return to(ticket)
+    if ticket.state == CarState.delivered:
+        tell("The car was handed over, so nothing was taken off.", tone="bad")
+        return to(ticket)
     if not may_remove(ticket, extra):
         tell(f"{extra.name} is paid already. A manager can give the money back.", tone="bad")
         return to(ticket)

@@ -27,7 +27,7 @@ _NEXT: Final[Mapping[str, frozenset[str]]] = {
 #: What a clerk types into the form of a new ticket.
 _TYPED: Final = ("guest_name", "phone", "plate", "amount", "currency", "deposit")
 #: Stripe did nothing, perhaps because another click is making the same link: that one keeps its key.
-_PUT_OFF: Final = frozenset({"idempotency_key_in_use", "lock_timeout", "rate_limit", "RateLimitError"})
+_PUT_OFF: Final = "rate_limit"
 _OPEN: Final = frozenset({PaymentStatus.PENDING, PaymentStatus.FAILED})
 
 
@@ -203,7 +203,7 @@ def make_link(ticket: Ticket) -> None:
         raise
     except (errors.ValetProStripeError, ValueError) as error:
         db.session.rollback()
-        if getattr(error, "code", None) not in _PUT_OFF:
+        if getattr(error, "code", None) != _PUT_OFF:
             change(ticket, asked, link_attempt=asked + 1)
         raise
     payment.tip = tip

@@ -75,16 +75,13 @@ def read(form: Mapping[str, str], ticket: Ticket) -> int:
     return tip
 
 
-def choose(ticket: Ticket, tip: int) -> bool:
-    """Have the ticket's link ask for ``tip``, too; False if the guest has paid meanwhile.
+def choose(ticket: Ticket, tip: int) -> None:
+    """Have the ticket's link ask for ``tip``, too, unless the guest has paid meanwhile.
 
     :raises ChangedMeanwhileError: if somebody else has changed the ticket at the same moment: theirs stays.
     :raises ValetProStripeError: if Stripe does not allow it.
     """
     payment = ticket.payment
-    if payment is not None and (payment.tip == tip and not tickets.is_stale(ticket)):
-        return True
-    if not tickets.leave_link(ticket, tip=tip):
-        return False
-    tickets.make_link(ticket)
-    return True
+    is_asked = payment is not None and payment.tip == tip and not tickets.is_stale(ticket)
+    if not is_asked and tickets.leave_link(ticket, tip=tip):
+        tickets.make_link(ticket)

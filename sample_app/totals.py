@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, or_, select
@@ -14,6 +15,8 @@ from flask_valetpro_stripe import PaymentStatus
 from . import bill
 from .extensions import db
 from .models import Payment, Tenant, Ticket
+
+_TAKEN_BY_BANKS: Final = frozenset({"needs_response", "under_review", "lost"})
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,13 @@ class Sums:
     #: What of the charged is for the team.
     tips: int = 0
     refunded: int = 0
+    #: What guests' banks have taken back, until they give it up or for good.
+    disputed: int = 0
 
     @property
     def net(self) -> int:
-        """Return what stays with the hotel, as long as no bank decides a dispute against it."""
-        return self.charged - self.refunded
+        """Return what the hotel has."""
+        return self.charged - self.refunded - self.disputed
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(
@@ -37,6 +42,7 @@ class Sums:
             self.held + other.held,
             self.tips + other.tips,
             self.refunded + other.refunded,
+            self.disputed + other.disputed,
         )
 
 
@@ -83,7 +89,15 @@ def sums_of(payment: Payment) -> Sums:
     """Return the money of one payment."""
     if not bill.is_taken(payment):
         return Sums(held=payment.amount_capturable)
-    return Sums(payment.amount_taken, 0, payment.tip, payment.amount_refunded)
+    return Sums(payment.amount_taken, 0, payment.tip, payment.amount_refunded, _disputed(payment))
+
+
+def _disputed(payment: Payment) -> int:
+    """Return what banks have taken: an inquiry only asks, and what was won is back (Stripe docs, "Disputes")."""
+    if payment.status != PaymentStatus.DISPUTED:
+        return 0
+    taken = sum(each.amount for each in payment.stripe_disputes if each.status in _TAKEN_BY_BANKS)
+    return min(taken, payment.amount_taken - payment.amount_refunded)
 
 
 def by_currency(found: Iterable[Line]) -> Mapping[str, Sums]:

@@ -32,4 +32,4 @@ def _with_its_object(state: State, tenant: Any, payment: PaymentT) -> PaymentT:
     operation = operations.find_for(state, payment)
     if operation is None or operation.state not in (OperationState.new, OperationState.unknown):
         return payment
-    return cast(PaymentT, finish(WAYS[operation.kind], state, tenant, operation, operation.params["asked"]))
+    return cast(PaymentT, finish(WAYS[operation.kind], state, tenant, operation))

@@ -14,13 +14,14 @@ from ..context import get_tenant
 from ..credentials import client_for, require_connection
 from ..enums import AccountType, CollectedVia, OperationState, PaymentStatus
 from ..errors import ValetProStripeError
-from ..models import Connection, Operation, StripePaymentMixin, key_of
+from ..models import Connection, Customer, Operation, StripePaymentMixin, key_of
 from ..money import check_amount, check_currency
 from ..state import State, get_state
 from . import operations, tax
 from .apply import apply_status, snapshot
 from .asked import check_asked
 from .close import close
+from .customers import id_of, require_its_own
 from .find import OPERATION_METADATA, RESERVED_METADATA, connection_of, lock_own
 
 
@@ -54,13 +55,24 @@ def create(way: Way, asked: dict[str, Any], idempotency_key: str | None) -> Any:
     check_amount(asked["amount"], asked["currency"])
     key = idempotency_key if idempotency_key is not None else uuid.uuid4().hex
     check_asked(asked, key)
-    known = operations.find(state, key_of(tenant), tenant.stripe_mode, way.kind, key)
-    return finish(way, state, tenant, known or _begin(way, state, tenant, key, asked), asked)
+    customer = asked.get("customer")
+    if customer is not None:
+        asked["customer"] = id_of(state, customer)
+    operation = operations.find(state, key_of(tenant), tenant.stripe_mode, way.kind, key)
+    if operation is None:
+        operation = _begin(way, state, tenant, key, asked, customer)
+    if operation.params["asked"] != asked:
+        raise ValueError("This idempotency_key was used for another payment. Use a new key for each payment.")
+    return finish(way, state, tenant, operation)
 
 
-def _begin(way: Way, state: State, tenant: Any, key: str, asked: dict[str, Any]) -> Operation:
+def _begin(
+    way: Way, state: State, tenant: Any, key: str, asked: dict[str, Any], customer: Customer | None
+) -> Operation:
     """Commit the payment and its operation, and return the operation: ours, or that of whoever was first."""
     connection = require_connection(state, tenant)
+    if customer is not None:
+        require_its_own(connection, customer)
     # Refuses what cannot be reached, before anything is written.
     client = client_for(state, connection)
     model: Any = state.models.Payment
@@ -125,10 +137,8 @@ def _metadata(operation: Operation, payment: StripePaymentMixin, asked: Mapping[
     }
 
 
-def finish(way: Way, state: State, tenant: Any, operation: Operation, asked: Mapping[str, Any]) -> Any:
+def finish(way: Way, state: State, tenant: Any, operation: Operation) -> Any:
     """Return the operation's payment, making its object at Stripe unless that is done. Commits."""
-    if {"capture_method": "automatic", **operation.params["asked"]} != asked:
-        raise ValueError("This idempotency_key was used for another payment. Use a new key for each payment.")
     payment = state.session.get_one(state.models.Payment, operation.payment_id)
     if operation.state is OperationState.done or payment.status is PaymentStatus.CANCELED:
         return payment

@@ -14,7 +14,7 @@ from ..context import get_tenant
 from ..credentials import client_for, require_connection
 from ..errors import OutcomeUnknownError, ValetProStripeError
 from ..gateway import ask_stripe, is_decision
-from ..models import Connection, Customer, key_of
+from ..models import Connection, Customer
 from ..models.types import utcnow
 from ..state import State, get_state
 from .asked import check_email, check_name, check_reference
@@ -119,19 +119,24 @@ def _insert(state: State, connection: Connection, reference: str, email: str | N
     return customer
 
 
-def id_of_own(customer: Customer | None) -> str | None:
-    """Return the ``cus_…`` of a customer of the current tenant, at the account that takes its payments now.
+def id_of(state: State, customer: Any) -> str:
+    """Return the ``cus_…`` of what a host gives as a customer.
 
-    :raises ValueError: if it is of another tenant, account or mode.
+    :raises ValueError: if it is none, or none that Stripe knows yet.
     """
-    if customer is None:
-        return None
-    state, tenant = get_state(), get_tenant()
-    connection = require_connection(state, tenant)
-    here = (key_of(tenant), connection.mode, connection.account_id or "")
+    if not isinstance(customer, state.models.Customer) or customer.stripe_customer_id is None:
+        raise ValueError("The customer must be one that payments.get_customer(reference) returned, or None.")
+    return customer.stripe_customer_id
+
+
+def require_its_own(connection: Connection, customer: Customer) -> None:
+    """Return if a customer is of the tenant, account and mode that take the payment.
+
+    :raises ValueError: if it is not.
+    """
+    here = (connection.tenant_id, connection.mode, connection.account_id or "")
     if (customer.tenant_id, customer.mode, customer.account_id) != here:
         raise ValueError(
             "The customer is not of the account that takes this payment. payments.get_customer(reference) gives the "
             "one that is."
         )
-    return customer.stripe_customer_id

@@ -17,7 +17,7 @@ from .find import is_id, is_text
 
 log = logging.getLogger(__name__)
 #: Ended for the tenant: the money is with it (Stripe docs, "Disputes"). Not ``lost``: there it is the guest's.
-WITHDRAWN: Final = frozenset({"won", "warning_closed", "prevented"})
+ENDED_WELL: Final = frozenset({"won", "warning_closed", "prevented"})
 _INTENT: Final = "payment_intent"
 #: How far a dispute is. An inquiry, a warning, may become one that takes the money.
 _RANK: Final = {
@@ -113,5 +113,5 @@ def _due_by(dispute: Mapping[str, Any], status: str) -> Any:
 def _is_disputed(payment: StripePaymentMixin) -> bool:
     state = get_state()
     model = state.models.Dispute
-    standing = sa.select(model.id).where(model.payment_id == key_of(payment), model.status.not_in(WITHDRAWN))
+    standing = sa.select(model.id).where(model.payment_id == key_of(payment), model.status.not_in(ENDED_WELL))
     return state.session.scalar(standing.limit(1)) is not None

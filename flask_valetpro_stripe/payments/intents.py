@@ -11,7 +11,6 @@ from ..gateway import ask_stripe
 from ..models import Customer, StripePaymentMixin
 from ..state import get_state
 from .create import Way, capture_params, create
-from .customers import id_of_own
 from .find import connection_of
 
 
@@ -50,7 +49,7 @@ def create_payment_intent(
         "application_fee": application_fee,
         "automatic_tax": automatic_tax,
         "capture_method": capture_method,
-        "customer": id_of_own(customer),
+        "customer": customer,
         "receipt_email": receipt_email,
     }
     payment = create(INTENT, asked, idempotency_key)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -26,17 +27,35 @@ def came_back(payment: StripePaymentMixin) -> int:
 
 
 def left_of(payment: StripePaymentMixin) -> int:
-    """Return what may still be given back of a locked payment: what no refund has taken, nor reserved."""
+    """Return what may still be given back of ``payment``: what no refund has taken, nor reserved.
+
+    It stays true as long as the payment is locked.
+    """
+    (left,) = left_of_each([payment])
+    return left
+
+
+def left_of_each(payments: Sequence[StripePaymentMixin]) -> list[int]:
+    """Return :func:`left_of` of each of some payments, by one statement."""
     model = get_state().models.Refund
-    reserved = _sum(payment, model.stripe_refund_id.is_(None), model.status.not_in(FREED))
-    return payment.amount_taken - payment.amount_refunded - reserved
+    reserved = _sums(payments, model.stripe_refund_id.is_(None), model.status.not_in(FREED))
+    return [each.amount_taken - each.amount_refunded - reserved.get(key_of(each), 0) for each in payments]
 
 
 def _sum(payment: StripePaymentMixin, *which: sa.ColumnElement[bool]) -> int:
+    return _sums([payment], *which).get(key_of(payment), 0)
+
+
+def _sums(payments: Sequence[StripePaymentMixin], *which: sa.ColumnElement[bool]) -> dict[Any, int]:
+    """Return the sums of some refunds by the keys of their payments, of those that have any."""
     state = get_state()
     model = state.models.Refund
-    found = state.session.scalar(
-        sa.select(sa.func.sum(model.amount)).where(model.payment_id == key_of(payment), *which)
+    # Of a refund that is new here a session without autoflush would know nothing.
+    state.session.flush()
+    sums = (
+        sa.select(model.payment_id, sa.func.sum(model.amount))
+        .where(model.payment_id.in_([key_of(payment) for payment in payments]), *which)
+        .group_by(model.payment_id)
     )
     # PostgreSQL adds big integers up to a Decimal.
-    return int(found or 0)
+    return {key: int(found) for key, found in state.session.execute(sums)}

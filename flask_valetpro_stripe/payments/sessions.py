@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from ..models import Customer, StripePaymentMixin
 from .create import Way, capture_params, create, line_items, tax_params
-from .customers import id_of_own
 
 
 def create_checkout_session(
@@ -46,7 +45,7 @@ def create_checkout_session(
         "success_url": success_url,
         "cancel_url": cancel_url,
         "capture_method": capture_method,
-        "customer": id_of_own(customer),
+        "customer": customer,
         "receipt_email": receipt_email,
     }
     return create(SESSION, asked, idempotency_key)

@@ -24,7 +24,7 @@ from .capture import note_captured, repeat
 from .close import close
 from .create import finish as finish_making
 from .create import note_made
-from .find import OPERATION_METADATA, connection_of, lock_own
+from .find import OPERATION_METADATA, connection_of, is_text, lock_own
 from .operations import CAPTURE, CREATE_REFUND, KEY_LIFETIME
 from .pages import each_of
 from .ways import WAYS
@@ -33,7 +33,7 @@ from .ways import WAYS
 UNANSWERED: Final = timedelta(minutes=1)
 #: After which a call is looked for. By then nobody repeats it any more, and what was under way has arrived.
 GONE: Final = KEY_LIFETIME + timedelta(hours=1)
-#: Calls that one run finishes, the oldest first.
+#: Calls that one run finishes, the oldest of each account first.
 MOST: Final = 500
 #: Pages of a hundred objects that are looked through for one.
 _MOST_PAGES: Final = 50
@@ -57,7 +57,9 @@ def find_unfinished(state: State, tenant_id: Any = None, mode: Mode | None = Non
     which = _waited(state)
     which += [] if tenant_id is None else [model.tenant_id == tenant_id]
     which += [] if mode is None else [model.mode == mode]
-    wanted = sa.select(model.id, model.tenant_id, model.mode).where(*which).order_by(model.attempted_at).limit(MOST)
+    # In turn: an account that nobody can ask any more has its own waiting for ever.
+    turn = sa.func.row_number().over(partition_by=model.connection_id, order_by=model.attempted_at).label("turn")
+    wanted = sa.select(model.id, model.tenant_id, model.mode, turn).where(*which).order_by(turn).limit(MOST)
     return [(row.id, row.tenant_id, row.mode) for row in state.session.execute(wanted)]
 
 
@@ -103,9 +105,9 @@ def finish(state: State, operation_id: str) -> Outcome:
 
 def _repeat_making(state: State, tenant: Any, operation: Operation) -> Outcome:
     try:
-        finish_making(WAYS[operation.kind], state, tenant, operation, operation.params["asked"])
+        finish_making(WAYS[operation.kind], state, tenant, operation)
     except ValetProStripeError as error:
-        if not is_decision(error):
+        if not _is_refused(operation, error):
             raise
         return Outcome.refused
     # For a payment that was cancelled nothing is made; whether there is something is looked for later.
@@ -126,17 +128,22 @@ def _repeat_capture(state: State, tenant: Any, operation: Operation) -> Outcome:
     try:
         repeat(state, tenant, operation)
     except ValetProStripeError as error:
-        if not is_decision(error):
+        if not _is_refused(operation, error):
             raise
         return Outcome.refused
     return Outcome.done
+
+
+def _is_refused(operation: Operation, error: ValetProStripeError) -> bool:
+    """Tell whether it was Stripe that refused, and not we who could not even ask."""
+    return is_decision(error) and operation.state is OperationState.failed
 
 
 def _look_for_made(state: State, tenant: Any, operation: Operation) -> Outcome:
     way, client = WAYS[operation.kind], client_for(state, connection_of(state, operation, tenant))
     payment = state.session.get_one(state.models.Payment, operation.payment_id)
     state.session.commit()
-    made = _find(operation.id, way.service(client).list, _around(operation) if way.is_listed_by_time else {})
+    made = _find(state, operation, way.service(client).list, _around(operation) if way.is_listed_by_time else {})
     if made is not None:
         payment = note_made(way, state, tenant, operation, payment, made)
         if payment.status is PaymentStatus.CANCELED:
@@ -177,7 +184,7 @@ def _look_for_refund(state: State, tenant: Any, operation: Operation) -> Outcome
         name: value for name, value in operation.params["sent"].items() if name in ("payment_intent", "charge")
     }
     state.session.commit()
-    found = _find(operation.id, client.v1.refunds.list, of_payment)
+    found = _find(state, operation, client.v1.refunds.list, of_payment)
     if found is not None:
         refunds._apply(state, tenant, operation, found)
         return Outcome.done
@@ -190,15 +197,32 @@ def _look_for_refund(state: State, tenant: Any, operation: Operation) -> Outcome
     return Outcome.never_made
 
 
-def _find(operation_id: str, list_: Callable[..., Any], asked: dict[str, Any]) -> Mapping[str, Any] | None:
+def _find(
+    state: State, operation: Operation, list_: Callable[..., Any], asked: dict[str, Any]
+) -> Mapping[str, Any] | None:
     """Return the object that an operation made, or None if Stripe has none.
 
+    :param asked: what narrows the list; if nothing does, it is looked through until what was made before.
     :raises OutcomeUnknownError: if there are too many objects to look through.
     """
     for object_ in each_of(list_, asked, what="Looking for what was made", most_pages=_MOST_PAGES):
-        if (object_.get("metadata") or {}).get(OPERATION_METADATA) == operation_id:
+        maker: Any = (object_.get("metadata") or {}).get(OPERATION_METADATA)
+        if maker == operation.id:
             return object_
+        if not asked and is_text(maker) and _was_done_before(state, maker, operation):
+            return None
     return None
+
+
+def _was_done_before(state: State, maker: str, operation: Operation) -> bool:
+    """Tell whether an operation was done before another one began, with some room for clocks that differ."""
+    model = state.models.Operation
+    same = (model.id == maker, model.tenant_id == operation.tenant_id, model.state == OperationState.done)
+    is_before = model.attempted_at < operation.created_at - timedelta(hours=1)
+    found = state.session.scalar(sa.select(model.id).where(*same, is_before)) is not None
+    # No transaction stays open while the network is asked.
+    state.session.commit()
+    return found
 
 
 _Way = Callable[[State, Any, Operation], Outcome]

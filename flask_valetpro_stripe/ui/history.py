@@ -14,6 +14,7 @@ from .. import audit
 from ..context import get_tenant
 from ..enums import Mode
 from ..models import AuditEntry, Connection, key_of
+from ..money import format_amount
 from ..state import get_state
 from .access import is_fragment, user_id
 from .answers import render
@@ -44,7 +45,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "onboarding_renewed": "Went back to Stripe to go on setting up",
     "platform_forbidden": "Ended payments on the platform's account",
     "prepared": "Began to connect an account",
-    "refunded": "Refunded a payment",
+    "refund_asked": "Asked for a refund",
     "revoked": "Withdrew our access to the account",
     "secret_destroyed": "Destroyed an archived secret",
     "webhook_secret_saved": "Saved a webhook secret",
@@ -131,8 +132,11 @@ def _line(entry: AuditEntry, reader: str, about: Connection | None, masks: Mappi
 
 
 def _what(entry: AuditEntry) -> str:
-    words, event_id = _WORDS.get(entry.action, entry.action.replace("_", " ")), _text(entry.detail.get("event_id"))
-    return f"{words}: {event_id}" if event_id else words
+    words, told = _WORDS.get(entry.action, entry.action.replace("_", " ")), _text(entry.detail.get("event_id"))
+    if entry.action == "refund_asked":
+        amount = entry.detail["amount"]
+        told = "all that was left" if amount is None else format_amount(amount, entry.detail["currency"])
+    return f"{words}: {told}" if told else words
 
 
 def _text(value: Any) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -20,8 +20,10 @@ from ..enums import Mode, PaymentStatus
 from ..errors import OutcomeUnknownError, ValetProStripeError
 from ..models import Dispute, StripePaymentMixin, key_of
 from ..money import format_amount, parse_amount
-from ..payments.disputes import WITHDRAWN
-from ..payments.refunded import left_of
+from ..payments.disputes import ENDED_WELL
+from ..payments.operations import CREATE_REFUND
+from ..payments.operations import find as find_operation
+from ..payments.refunded import left_of_each
 from ..state import get_state
 from .access import is_fragment, user_id
 from .answers import go_back, render, shown_mode, take_done
@@ -40,6 +42,14 @@ STATUSES: Final[Mapping[PaymentStatus, str]] = {
     _S.PARTIALLY_REFUNDED: "Partly refunded",
     _S.REFUNDED: "Refunded",
     _S.DISPUTED: "Disputed",
+}
+#: By Stripe's words for those that stand.
+_DISPUTES: Final[Mapping[str, str]] = {
+    "warning_needs_response": "The guest's bank asks about {amount}",
+    "warning_under_review": "The guest's bank reads the answer about {amount}",
+    "needs_response": "The guest's bank wants {amount} back",
+    "under_review": "The guest's bank wants {amount} back, and reads the answer",
+    "lost": "The guest's bank took {amount} back",
 }
 _REFUNDABLE: Final = frozenset({_S.COMPLETED, _S.PARTIALLY_REFUNDED})
 #: What Stripe may be told (Stripe API reference, "Create a refund").
@@ -74,7 +84,7 @@ class Line:
     left: int
     #: What the refund's form is sent once with: a second click is the same refund.
     once: str
-    #: What was sent, where the outcome is unknown.
+    #: What was sent, where it came back.
     sent: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -105,7 +115,12 @@ class Line:
     @property
     def dispute(self) -> Dispute | None:
         """Return the dispute that stands, the newest if there are several."""
-        return next((each for each in self.payment.stripe_disputes if each.status not in WITHDRAWN), None)
+        return next((each for each in self.payment.stripe_disputes if each.status not in ENDED_WELL), None)
+
+    @property
+    def dispute_words(self) -> str:
+        """Return what the guest's bank wants, without a full stop; "" if it wants nothing."""
+        return _DISPUTES[self.dispute.status].format(amount=self.shown(self.dispute.amount)) if self.dispute else ""
 
     @property
     def answer_by(self) -> datetime | None:
@@ -124,22 +139,22 @@ def show() -> Response:
 
 def refund(key: str) -> BaseResponse:
     """Give one of the tenant's payments back, all that is left of it or a part."""
-    view = View.asked(request.form)
+    view, once = View.asked(request.form), _once()
     try:
         payment = _find(key)
-        made = acts.refund(payment, amount=_asked_amount(payment), reason=_asked_reason(), idempotency_key=_once())
+        amount = _asked_amount(payment)
+        _record(payment, amount, once)
+        acts.refund(payment, amount=amount, reason=_asked_reason(), idempotency_key=once)
     except OutcomeUnknownError as error:
         get_state().session.rollback()
-        # Another key would be another refund.
         error.hint = "Send the same form once more: it makes the refund once."
-        return _page(view, error=error, code=422, kept=key)
+        return _page(view, error=error, code=422, kept=key, once=request.form.get("once"))
     except ValetProStripeError as error:
         get_state().session.rollback()
-        return _page(view, error=error, code=422)
+        return _page(view, error=error, code=422, kept=key)
     except ValueError as error:
         get_state().session.rollback()
-        return _page(view, error=ValetProStripeError(str(error), code="refund_form"), code=422)
-    _record(key, made)
+        return _page(view, error=ValetProStripeError(str(error), code="refund_form"), code=422, kept=key)
     return go_back("refunded", "payments", mode=view.mode, page=view.page)
 
 
@@ -201,15 +216,26 @@ def _once() -> str | None:
     return f"settings-{user_id()}-{once}"[:255] if fits else None
 
 
-def _record(key: str, made: Any) -> None:
+def _record(payment: StripePaymentMixin, amount: int | None, once: str | None) -> None:
+    """Commit who asks for a refund, before anything can be made of it; of one form once, however often it is sent."""
     state = get_state()
-    told = {"payment": key, "amount": made.amount, "currency": made.currency}
-    connection = state.session.get_one(state.models.Connection, made.connection_id)
-    audit.record_about(state, connection, actor=user_id(), action="refunded", **told)
+    tenant_id = key_of(get_tenant())
+    if once is not None and find_operation(state, tenant_id, payment.mode, CREATE_REFUND, once):
+        return
+    told = {"payment": str(key_of(payment)), "amount": amount, "currency": payment.currency}
+    connection = state.session.get_one(state.models.Connection, payment.connection_id)
+    audit.record_about(state, connection, actor=user_id(), action="refund_asked", **told)
     state.session.commit()
 
 
-def _page(view: View, *, code: int = 200, kept: str | None = None, **told: object) -> Response:
+def _page(
+    view: View, *, code: int = 200, kept: str | None = None, once: str | None = None, **told: object
+) -> Response:
+    """Return the page.
+
+    :param kept: the key of the payment whose form was sent, and is shown as it was.
+    :param once: what that form is sent once with, where another one would be another refund.
+    """
     state = get_state()
     model: Any = state.models.Payment
     newest = (
@@ -227,16 +253,19 @@ def _page(view: View, *, code: int = 200, kept: str | None = None, **told: objec
         code=code,
         tenant=get_tenant(),
         view=view,
-        lines=[_line(payment, kept) for payment in found[:PAGE]],
+        lines=_lines(found[:PAGE], kept, once),
         has_more=len(found) > PAGE,
         reasons=REASONS,
         **told,
     )
 
 
-def _line(payment: Any, kept: str | None) -> Line:
-    """Return a payment's line; that of ``kept`` has the form that was sent, to be sent again."""
-    left = left_of(payment) if payment.status in _REFUNDABLE else 0
-    if str(key_of(payment)) != kept:
-        return Line(payment, left, secrets.token_urlsafe(12))
-    return Line(payment, left, request.form.get("once", ""), request.form)
+def _lines(payments: Sequence[Any], kept: str | None, once: str | None) -> list[Line]:
+    refundable = [payment for payment in payments if payment.status in _REFUNDABLE]
+    left = dict(zip(map(key_of, refundable), left_of_each(refundable), strict=True))
+    lines = []
+    for payment in payments:
+        is_kept, rest = str(key_of(payment)) == kept, left.get(key_of(payment), 0)
+        sent = request.form if is_kept and (rest > 0 or once) else {}
+        lines.append(Line(payment, rest, (once if is_kept else None) or secrets.token_urlsafe(12), sent))
+    return lines

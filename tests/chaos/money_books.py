@@ -22,7 +22,7 @@ MADE: Final = {
 WITH_MONEY: Final = frozenset({"COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED", "DISPUTED"})
 FREED: Final = frozenset({"failed", "canceled"})
 #: Disputes that end with the money where it was.
-WITHDRAWN: Final = frozenset({"won", "warning_closed"})
+ENDED_WELL: Final = frozenset({"won", "warning_closed"})
 Json = dict[str, Any]
 
 
@@ -224,7 +224,7 @@ def standing_here(ours: Ours, payment: Any) -> Standing:
 
 
 def _paid_status(taken: int, refunded: int, disputes: list[Json]) -> str:
-    if any(each["status"] not in WITHDRAWN for each in disputes):
+    if any(each["status"] not in ENDED_WELL for each in disputes):
         return "DISPUTED"
     if refunded >= taken:
         return "REFUNDED"

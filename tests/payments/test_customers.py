@@ -63,6 +63,29 @@ def test_the_other_mode_has_its_own(plaza: Desk, simulator: Simulator) -> None:
     assert plaza.payments() == []
 
 
+def test_a_key_gives_its_payment_after_an_account_switch_too(plaza: Desk, simulator: Simulator) -> None:
+    customer = get(plaza)
+    payment = plaza.make_session(customer=customer, idempotency_key="ticket-7")
+    account = simulator.create_account("Plaza, new").id
+    simulator.connect(account)
+    plaza.host.connect(plaza.tenant, account, Mode.test)
+
+    assert plaza.make_session(customer=customer, idempotency_key="ticket-7").id == payment.id
+    with pytest.raises(ValueError, match="not of the account that takes this payment"):
+        plaza.make_session(customer=customer, idempotency_key="ticket-8")
+    assert len(plaza.payments()) == 1
+
+
+@pytest.mark.parametrize("customer", ["cus_1", 7, "unknown to Stripe"])
+def test_a_customer_is_one_of_ours_that_stripe_knows(plaza: Desk, customer: Any) -> None:
+    if customer == "unknown to Stripe":
+        customer = get(plaza)
+        customer.stripe_customer_id = None
+    with pytest.raises(ValueError, match="that payments.get_customer"):
+        plaza.make_session(customer=customer)
+    assert plaza.payments() == []
+
+
 def test_another_tenants_customer_is_refused(plaza: Desk, seaside: Desk) -> None:
     theirs = get(seaside)
     assert get(plaza).stripe_customer_id != theirs.stripe_customer_id

@@ -70,11 +70,11 @@ def test_an_admin_gives_a_part_back_and_then_the_rest(database_url: str, simulat
         assert plaza.now(payment).status == "REFUNDED"
         assert [row.amount for row in refunds_of(plaza)] == [1000, 1500]
         entries = rows_of_audit(plaza)
-        assert [(entry.action, entry.detail["amount"]) for entry in entries if entry.action == "refunded"] == [
-            ("refunded", 1000),
-            ("refunded", 1500),
-        ]
-        assert "Refunded a payment" in text_of(admin.browser.get(f"{PAGE}/history"))
+        asked = [entry.detail["amount"] for entry in entries if entry.action == "refund_asked"]
+        assert asked == [1000, None]
+        page = text_of(admin.browser.get(f"{PAGE}/history"))
+        assert "Asked for a refund: €10.00" in page
+        assert "Asked for a refund: all that was left" in page
 
 
 def rows_of_audit(desk: Desk) -> list[Any]:
@@ -90,6 +90,7 @@ def test_a_second_click_is_the_same_refund(plaza: Desk) -> None:
     for _ in range(3):
         assert give_back(admin, payment, amount="10.00").status_code == 303
     assert [row.amount for row in refunds_of(plaza)] == [1000]
+    assert [entry.action for entry in rows_of_audit(plaza)].count("refund_asked") == 1
 
 
 @pytest.mark.parametrize("amount", ["10.005", "1e3", "NaN", "-5", "abc", "0", "25.01", "0.1+0.2"])
@@ -99,6 +100,9 @@ def test_an_amount_that_cannot_be_is_told_on_the_page(plaza: Desk, amount: str) 
 
     assert answer.status_code == 422
     assert 'role="alert"' in answer.text
+    # As it was typed; it has been used for nothing.
+    assert f'value="{amount}"' in answer.text
+    assert 'value="once-1"' not in answer.text
     assert refunds_of(plaza) == []
 
 
@@ -120,15 +124,19 @@ def test_only_an_admin_may(plaza: Desk) -> None:
 
 def test_what_stripe_refuses_is_told_in_plain_words(plaza: Desk, simulator: Simulator) -> None:
     payment, admin = paid(plaza), admin_of(plaza)
-    simulator.dispute(payment.stripe_charge_id)
+    dispute = simulator.dispute(payment.stripe_charge_id)
     answer = give_back(admin, payment)
 
     assert answer.status_code == 422
     assert "disputes this payment at the bank" in text_of(answer)
     plaza.hear()
     page = text_of(admin.browser.get(LIST))
-    assert "wants €25.00 back" in page
+    assert "wants €25.00 back; it can be answered" in page
     assert "Disputed" in page
+
+    simulator.settle_dispute(dispute, "lost")
+    plaza.hear()
+    assert "took €25.00 back." in text_of(admin.browser.get(LIST))
 
 
 def test_the_list_is_paged_and_is_a_fragment_for_htmx(plaza: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,3 +169,4 @@ def test_the_form_of_an_unknown_outcome_is_shown_again_and_makes_one_refund(
     assert 'value="10.00"' in answer.text
     assert give_back(admin, payment, amount="10.00", reason="duplicate").status_code == 303
     assert [row.amount for row in refunds_of(plaza)] == [1000]
+    assert [entry.action for entry in rows_of_audit(plaza)].count("refund_asked") == 1

@@ -138,6 +138,17 @@ def test_without_an_amount_the_rest_is_given_back(plaza: Desk) -> None:
     assert standing(plaza, payment) == ("REFUNDED", 2500)
 
 
+def test_a_host_whose_sessions_do_not_flush_by_themselves_sees_its_refund(plaza: Desk) -> None:
+    with plaza.host.app.app_context():
+        plaza.host.db.session.configure(autoflush=False)
+    payment = paid(plaza)
+    give_back(plaza, payment, amount=1000)
+
+    assert standing(plaza, payment) == ("PARTIALLY_REFUNDED", 1000)
+    with pytest.raises(errors.RefundError, match="only €15.00 of this payment is left"):
+        give_back(plaza, payment, amount=1501)
+
+
 def test_the_webhooks_of_our_own_refund_are_no_news(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
     simulator.deliver_all(plaza.host.app)

@@ -11,6 +11,7 @@ import pytest
 from flask_valetpro_stripe import errors
 from flask_valetpro_stripe.connections import disconnect
 from flask_valetpro_stripe.enums import Mode, OperationState
+from flask_valetpro_stripe.payments import pages, unfinished
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host
 from tests.payments.desk import LINKS, Desk, in_parallel, links_at, listening, made
@@ -26,7 +27,7 @@ def begin(desk: Desk, fault: str, *, ago: timedelta = MINUTES, **asked: Any) -> 
     """Make a payment link whose answer is lost, a while ago; return the payment."""
     desk.simulator.faults.add("POST", LINKS, fault, times=3, account=desk.account)
     with pytest.raises(errors.OutcomeUnknownError):
-        desk.make(idempotency_key=KEY, **asked)
+        desk.make(**{"idempotency_key": KEY, **asked})
     desk.simulator.faults.clear()
     grow_old(desk, ago)
     return desk.payments()[-1]
@@ -148,6 +149,61 @@ def test_an_old_link_that_was_made_is_found_by_its_metadata(
     assert (result.exit_code, "unanswered calls found done: 1" in result.output) == (0, True)
     assert made(simulator) == []
     assert plaza.now(payment).stripe_payment_link_id == links_at(simulator, plaza.account)[-1]["id"]
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after"])
+def test_an_old_link_is_looked_for_until_what_was_made_before(
+    light_host: Host, light_plaza: Desk, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Stripe lists links without their times: a hotel may have thousands that were made before."""
+    monkeypatch.setattr(pages, "_PAGE", 2)
+    monkeypatch.setattr(unfinished, "_MOST_PAGES", 3)
+    for _ in range(6):
+        light_plaza.make()
+    for operation in light_plaza.operations():
+        age(light_plaza, operation, 2 * HOURS, "attempted_at", "created_at")
+    payment = begin(light_plaza, fault, ago=HOURS)
+    for _ in range(2):
+        light_plaza.make()
+
+    report = look(light_host)
+
+    assert report.problems == []
+    found = light_plaza.now(payment)
+    assert (found.status, found.stripe_payment_link_id is None) == (
+        ("FAILED", True) if fault == "drop_before" else ("PENDING", False)
+    )
+
+
+def test_whom_we_do_not_ask_for_has_not_been_refused_by_stripe(
+    light_host: Host, light_plaza: Desk, light_seaside: Desk, simulator: Simulator
+) -> None:
+    payment = begin(light_plaza, "drop_before")
+    # Somebody has written another tenant's connection into the row.
+    light_plaza.change(light_plaza.operations()[-1], connection_id=light_seaside.make().connection_id)
+    simulator.requests.clear()
+
+    report = look(light_host)
+
+    assert report.done["unanswered calls refused by Stripe"] == 0
+    assert made(simulator) == []
+    assert (light_plaza.operations()[0].state, light_plaza.now(payment).status) == ("unknown", "PENDING")
+    assert [problem for problem in report.problems if "another tenant's connection" in problem]
+
+
+def test_an_account_that_nobody_can_ask_keeps_no_other_waiting(
+    light_host: Host, light_plaza: Desk, light_seaside: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unfinished, "MOST", 2)
+    for key in ("one", "two", "three"):
+        begin(light_plaza, "drop_after", ago=HOURS, idempotency_key=key)
+    other = begin(light_seaside, "drop_after")
+    with light_host.app.app_context():
+        disconnect(light_host.state, light_host.tenant(light_plaza.tenant.id), Mode.test, actor="tests")
+
+    look(light_host)
+
+    assert light_seaside.now(other).stripe_payment_link_id is not None
 
 
 def test_an_old_link_that_was_never_made_frees_the_hosts_key(host: Host, plaza: Desk, simulator: Simulator) -> None:

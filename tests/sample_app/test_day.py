@@ -56,8 +56,8 @@ def a_day(
 def test_a_day_adds_up_by_currency(manager: Browser, a_day: dict[str, str]) -> None:
     shown = text_of(manager.get("/tickets/?day="))
     assert "Today" in shown
-    assert "Charged €27.50 Held €50.00 Tips €2.50 Refunded €5.00 Net €22.50" in shown
-    assert "Charged ¥2,500 Held ¥0 Tips ¥0 Refunded ¥0 Net ¥2,500" in shown
+    assert "Charged €27.50 Held €50.00 Tips €2.50 Refunded €5.00 Disputed €0.00 Net €22.50" in shown
+    assert "Charged ¥2,500 Held ¥0 Tips ¥0 Refunded ¥0 Disputed ¥0 Net ¥2,500" in shown
     assert "Amélie Laurent" in shown
     for name in ("tipped", "held", "yen"):
         assert f'href="{a_day[name]}"' in manager.get("/tickets/?day=").text
@@ -66,11 +66,11 @@ def test_a_day_adds_up_by_currency(manager: Browser, a_day: dict[str, str]) -> N
 
 def test_the_table_has_a_row_for_each_payment_in_major_units(manager: Browser, a_day: dict[str, str]) -> None:
     rows = _rows(manager)
-    amounts = ("currency", "charged", "held", "tip", "refunded", "net")
+    amounts = ("currency", "charged", "held", "tip", "refunded", "disputed", "net")
     assert sorted([row[name] for name in amounts] for row in rows) == [
-        ["EUR", "0.00", "50.00", "0.00", "0.00", "0.00"],
-        ["EUR", "27.50", "0.00", "2.50", "5.00", "22.50"],
-        ["JPY", "2500", "0", "0", "0", "2500"],
+        ["EUR", "0.00", "50.00", "0.00", "0.00", "0.00", "0.00"],
+        ["EUR", "27.50", "0.00", "2.50", "5.00", "0.00", "22.50"],
+        ["JPY", "2500", "0", "0", "0", "0", "2500"],
     ]
     first = next(row for row in rows if row["tip"] == "2.50")
     assert (first["guest"], first["plate"], first["status"]) == ("Amélie Laurent", "AB-123-CD", "Partly refunded")

@@ -185,6 +185,10 @@ def test_a_dispute_stands_on_the_ticket_with_its_deadline(
     shown = text_of(manager.get(place))
     assert "Disputed" in shown
     assert "The guest's bank wants €25.00 back; answer until" in shown
+    assert "Charged €25.00 Held €0.00 Tips €0.00 Refunded €0.00 Disputed €25.00 Net €0.00" in text_of(
+        manager.get("/tickets/?day=")
+    )
+    assert "Taken today €0.00 1 paid" in text_of(manager.get("/tickets/"))
 
     with app.app_context():
         dispute = db.session.scalar(select(valetpro.models.Dispute.stripe_dispute_id))
@@ -192,3 +196,5 @@ def test_a_dispute_stands_on_the_ticket_with_its_deadline(
     simulator.settle_dispute(str(dispute), "won")
     simulator.deliver_all(app)
     assert "wants €25.00 back" not in text_of(manager.get(place))
+    assert "Disputed €0.00 Net €25.00" in text_of(manager.get("/tickets/?day="))
+    assert "Taken today €25.00 1 paid" in text_of(manager.get("/tickets/"))
