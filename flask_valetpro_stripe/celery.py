@@ -75,7 +75,12 @@ def enqueue_for(flask_app: Flask) -> Callable[[int, str], None]:
             _send(_celery_of(flask_app), id=event_id, type=event_type)
         except Exception as error:
             # The event is committed; whatever is wrong with the broker must not make Stripe deliver it again.
-            log.warning("no worker was told of inbox row %s: %s; a sweep will see it", event_id, _name_of(error))
+            log.warning(
+                "the Celery broker did not take the message for event row %s (%s): beat's sweep, or 'flask stripe "
+                "worker', handles it",
+                event_id,
+                _name_of(error),
+            )
 
     _drop_connections_after_fork(flask_app)
     return enqueue

@@ -113,6 +113,7 @@ def work_off(once: bool) -> None:
         # The present event is finished first.
         signal.signal(name, lambda *_: stop.set())
     if not once:
+        click.echo("Handling events as they are due. Ctrl-C ends it.")
         worker.keep_draining(state, FETCHERS, should_stop=stop.is_set, pause=stop.wait)
         return
     with progress_bar(worker.count_due(state)) as bar:
@@ -168,5 +169,5 @@ def prune_old() -> None:
     with progress_bar(prune.count_prunable(state, now)) as bar:
         done, problems = prune.prune(state, now, bar.update)
     for name in (prune.BODIES, prune.EVENTS, prune.STATES, prune.SECRETS):
-        click.echo(f"{done[name]} {name}")
+        click.echo(f"deleted: {done[name]} {name}")
     end_with(problems)

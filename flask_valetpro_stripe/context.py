@@ -94,6 +94,11 @@ def get_tenant() -> Any:
     :raises NoTenantError: if there is none.
     """
     tenant = _load_tenant()
+    if tenant is None and _override.get() is not None:
+        raise NoTenantError(
+            "This event is of the platform's own account, which has no tenant.",
+            hint="Ask 'if current_tenant:' first, or look at event.tenant_id.",
+        )
     if tenant is None:
         raise NoTenantError(
             "No tenant here. Register a loader with @valetpro.tenant_loader, or wrap the code in "

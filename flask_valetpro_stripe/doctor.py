@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from babel.dates import format_timedelta
+from stripe.params import WebhookEndpointCreateParams
 
 from . import custody, rekey
 from .enums import AccountType, Mode, OnboardingStatus
@@ -37,7 +40,7 @@ def find_problems(state: State, *, online: bool) -> list[str]:
 
     :param online: also ask Stripe whether the keys work, and each secret store for one of its secrets.
     """
-    problems = [*_host(state), *_address(state), *_engine(state)]
+    problems = [*_host(state), *_address(state), *_engine(state), *_handlers(state)]
     schema = list(_schema(state))
     # Rows can be asked only where their columns are.
     problems += schema or [
@@ -100,6 +103,19 @@ def _engine(state: State) -> Iterator[str]:
             "An event that failed, or whose message was lost, waits for ever, since nothing sweeps the inbox: add "
             "flask_valetpro_stripe.celery.beat_schedule() to the Celery app's beat_schedule, and run Celery's beat."
         )
+
+
+def _handlers(state: State) -> Iterator[str]:
+    """Yield what is probably a slip: Stripe has other events than the SDK knows, but none that are spelled so alike."""
+    known = _event_types()
+    for type_ in sorted(state.registry.types - known):
+        for meant in difflib.get_close_matches(type_, known, n=1, cutoff=0.9):
+            yield f"No event of Stripe's is known as {type_!r}, so its handler never runs: did you mean {meant!r}?"
+
+
+def _event_types() -> frozenset[str]:
+    # As a text: of types that the SDK imports for checkers only, Python cannot make one.
+    return frozenset(re.findall(r"""['"]([a-z0-9_.]+)['"]""", str(WebhookEndpointCreateParams.__annotations__)))
 
 
 def _schema(state: State) -> Iterator[str]:

@@ -52,6 +52,8 @@ class State:
     count: Count = field(default=count_nothing, kw_only=True)
     #: The one transport to Stripe, shared by all tenants; tests put a simulator's here.
     http_client: stripe.HTTPClient
+    #: When it was last said that deliveries' signatures do not fit, on the monotonic clock.
+    refusals_told_at: float = field(default=float("-inf"), kw_only=True)
     #: How often each tenant's calls have waited for Stripe lately.
     waits: Waits = field(default_factory=Waits, kw_only=True)
     #: When a connection's account was last found ready to compute tax, on the monotonic clock.

@@ -89,6 +89,11 @@ class Line:
         return due_at if due_at is not None and due_at > utcnow() else None
 
     @property
+    def is_stripes(self) -> bool:
+        """Return whether it is tried again when Stripe delivers it again, and not by a worker."""
+        return get_state().config.processing == "inline"
+
+    @property
     def is_replayable(self) -> bool:
         """Return whether its admin may have it handled again."""
         return self.event.status in _REPLAYABLE and self.event.body is not None

@@ -218,8 +218,8 @@ def _given_up(seen: _Seen) -> _Judgement | None:
     dead, failure = seen.facts.waiting.dead, seen.failure
     if not dead or failure is None:
         return None
-    says = f"{_count(dead, 'event')} given up after {MOST_ATTEMPTS} tries. {failure.says}"
-    again = "have it handled again: on the tenant's page of events, or by 'flask stripe replay EVENT_ID'."
+    says = f"{_count(dead, 'event')} given up after {MOST_ATTEMPTS} tries. {_named(failure)}"
+    again = f"have it handled again: on the tenant's page of events, or by 'flask stripe replay {failure.event_id}'."
     remedy = f"{failure.remedy} Once that is mended, {again}"
     return _Judgement(Verdict.failing, says, remedy, needs_person=True)
 
@@ -229,15 +229,19 @@ def _failing(seen: _Seen) -> _Judgement | None:
     if not failed or failure is None:
         return None
     has_failed = _count(failed, "event", "has", "have")
-    says = f"{has_failed} failed, and will be tried again. {failure.says} {_TRIES[seen.processing]}"
+    says = f"{has_failed} failed, and will be tried again. {_named(failure)} {_TRIES[seen.processing]}"
     is_long = seen.age_of(seen.facts.waiting.failed_since) > FAILING_LONG
     return _Judgement(Verdict.failing, says, failure.remedy, needs_person=is_long)
 
 
+def _named(failure: Failure) -> str:
+    return f"The last one is {failure.event_id}: {failure.says}"
+
+
 _TRIES: Final = {
     "celery": "A worker tries again by itself, later each time.",
-    "inline": "It waits until Stripe delivers it again, which Stripe does for three days, or until 'flask stripe "
-    "reconcile' runs.",
+    "inline": "It is tried again when Stripe delivers it again, which Stripe does for three days, or by 'flask stripe "
+    "reconcile' once its pause is over.",
 }
 
 

@@ -160,19 +160,31 @@ def _waiting_events(scope: Scope) -> Iterator[Step]:
             whose = _whose(tenant_id)
 
             def work_off(report: Report, tenant_id: Any = tenant_id, whose: str = whose) -> None:
-                statuses = Counter(_work_off(scope, tenant_id))
-                report.done["events worked on"] += statuses[EventStatus.processed]
-                failed = statuses[EventStatus.failed] + statuses[EventStatus.dead]
+                worked = list(_work_off(scope, tenant_id))
+                report.done["events worked on"] += len(worked)
+                failed = [event_id for event_id, status in worked if status in _FAILED]
                 if failed:
-                    report.problems.append(f"{whose}: {failed} events failed. They are in its inbox, with the reason.")
+                    named = ", ".join(failed[:_NAMED]) + (", …" if failed[_NAMED:] else "")
+                    report.problems.append(
+                        f"{whose}: {_count(len(failed))} failed: {named}. 'flask stripe health' tells what to do."
+                    )
 
             yield Step(whose, work_off)
 
 
-def _work_off(scope: Scope, tenant_id: Any) -> Iterator[EventStatus | None]:
+#: How many events a problem names.
+_NAMED: Final = 5
+_FAILED: Final = (EventStatus.failed, EventStatus.dead)
+
+
+def _count(events: int) -> str:
+    return "1 event" if events == 1 else f"{events} events"
+
+
+def _work_off(scope: Scope, tenant_id: Any) -> Iterator[tuple[str, EventStatus | None]]:
     while (claimed := claim_next(scope.state, tenant_id)) is not None:
         try:
-            yield work(scope.state, claimed, scope.fetchers)
+            yield claimed.event_id, work(scope.state, claimed, scope.fetchers)
         finally:
             # Nothing of one event is left in the session for the next.
             scope.state.db.session.remove()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from typing import Final
 
 from flask import Blueprint, Response, current_app, request
 from sqlalchemy.exc import DBAPIError
@@ -17,6 +19,8 @@ from .inbox import HandlerFailedError, InFlightError, receive
 from .verify import Endpoint, RefusedError, check_header, parse_event, refuse_foreign, verify
 
 log = logging.getLogger(__name__)
+#: Seconds in which a process says once that signatures do not fit: anybody can send such requests.
+_PAUSE: Final = 60.0
 
 
 def make_blueprint(state: State) -> Blueprint:
@@ -73,6 +77,8 @@ def _take(state: State, verify_: Callable[[bytes, str | None], Endpoint]) -> Res
     except (RefusedError, ClientDisconnected) as refused:
         state.count("rejected", refused.reason if isinstance(refused, RefusedError) else "cut_off")
         log.info("webhook refused: %s", refused)
+        if isinstance(refused, RefusedError) and refused.reason == "signature":
+            _tell_now_and_then(state)
         return _answer(400, "This is not a signed Stripe event.")
     except HandlerFailedError:
         state.count("deliveries", "failed")
@@ -87,6 +93,18 @@ def _take(state: State, verify_: Callable[[bytes, str | None], Endpoint]) -> Res
         log.warning("a webhook cannot be taken now: %s", type(error).__name__)
         return _answer(503, "The event cannot be taken now. Deliver it again.")
     return _answer(200, "Taken.")
+
+
+def _tell_now_and_then(state: State) -> None:
+    """Warn that signatures do not fit: a wrong secret in the settings looks like this, and so does a forgery."""
+    now = time.monotonic()
+    if now - state.refusals_told_at < _PAUSE:
+        return
+    state.refusals_told_at = now
+    log.warning(
+        "a delivery was refused, since no signing secret of this app fits its signature. If Stripe's own deliveries "
+        "are answered with 400, compare the secrets of its endpoints with VALETPRO_STRIPE_…_WEBHOOK_SECRETS"
+    )
 
 
 def _read(limit: int) -> bytes:

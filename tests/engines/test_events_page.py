@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -145,12 +146,8 @@ STANDS: dict[str, tuple[dict[str, Any], str, bool]] = {
     "being handled": ({"status": EventStatus.processing}, "Being handled 1 try", False),
     "failed": (
         {"status": EventStatus.failed, "attempts": 3, "error": "KeyError: 1", "due_at": timedelta(minutes=5)},
-        "Failed 3 tries Tried again in 5 minutes . The app could not handle it: KeyError: 1 Handle again",
-        True,
-    ),
-    "failed, due": (
-        {"status": EventStatus.failed, "error": "KeyError: 1", "due_at": timedelta(minutes=-5)},
-        "Failed 1 try Tried again as soon as its turn comes. The app could not handle it: KeyError: 1 Handle again",
+        "Failed 3 tries Tried again when Stripe delivers it again. "
+        "The app could not handle it: KeyError: 1 Handle again",
         True,
     ),
     "dead": (
@@ -182,6 +179,17 @@ def test_where_an_event_stands_is_said_in_words_and_what_may_be_done(light_desk:
     (line,) = lines_of(page)
     assert line.partition("evt_Plaza_0 ")[2].replace(" evt_Plaza_0", "") == said
     assert ("Handle again" in page) is has_button
+
+
+@pytest.mark.parametrize(("due", "said"), [(5, "in 5 minutes ."), (-5, "as soon as its turn comes.")])
+def test_where_workers_handle_events_a_failed_one_says_when(light_desk: Desk, due: int, said: str) -> None:
+    state = light_desk.stage.host.state
+    state.config = replace(state.config, processing="celery")
+    due_at = utcnow() + timedelta(minutes=due)
+    light_desk.fill(1, status=EventStatus.failed, error="KeyError: 1", due_at=due_at)
+
+    (line,) = lines_of(see(light_desk.admin()))
+    assert f"Failed 1 try Tried again {said} The app could not handle it" in line
 
 
 def test_there_are_words_for_everything_that_we_handle_and_each_status() -> None:
@@ -528,7 +536,7 @@ def test_what_fails_again_is_told_with_its_reason(desk: Desk, mistakes: list[str
     assert notice_of(page) == (
         f"The event failed again. A customer was added: {event_id} The app could not handle it: ValueError: poison"
     )
-    assert "Failed 1 try Tried again in" in lines_of(page)[0]
+    assert "Failed 1 try Tried again when Stripe" in lines_of(page)[0]
     assert desk.name_of(desk.stage.plaza) == "Plaza"
 
 

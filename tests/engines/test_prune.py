@@ -45,10 +45,20 @@ def test_what_is_finished_loses_its_body_after_30_days_and_its_row_after_35(box:
     for status in FINISHED:
         aged(box, status, 35.1)
 
-    assert run(box) == ["2 bodies of events", "2 events", "0 started connections", "0 archived secrets"]
+    assert run(box) == [
+        "deleted: 2 bodies of events",
+        "deleted: 2 events",
+        "deleted: 0 started connections",
+        "deleted: 0 archived secrets",
+    ]
     assert left(box) == dict.fromkeys(young, True) | dict.fromkeys(old, False)
     assert [box.row(row).payload for row in old] == [{}, {}]
-    assert run(box) == ["0 bodies of events", "0 events", "0 started connections", "0 archived secrets"]
+    assert run(box) == [
+        "deleted: 0 bodies of events",
+        "deleted: 0 events",
+        "deleted: 0 started connections",
+        "deleted: 0 archived secrets",
+    ]
 
 
 @pytest.mark.parametrize("status", [s for s in EventStatus if s not in FINISHED])
@@ -74,7 +84,7 @@ def test_what_was_replayed_late_loses_its_body_30_days_after_that(box: Box) -> N
     row_id = aged(box, EventStatus.processed, 40)
     box.set(row_id, processed_at=utcnow() - timedelta(days=31))
 
-    assert run(box)[:2] == ["1 bodies of events", "0 events"]
+    assert run(box)[:2] == ["deleted: 1 bodies of events", "deleted: 0 events"]
     assert left(box) == {row_id: False}
 
 
@@ -84,7 +94,7 @@ def test_a_longer_retention_keeps_rows_and_bodies_as_long(sqlite_url: str) -> No
         kept = aged(box, EventStatus.processed, 89)
         aged(box, EventStatus.processed, 91)
 
-        assert run(box)[:2] == ["0 bodies of events", "1 events"]
+        assert run(box)[:2] == ["deleted: 0 bodies of events", "deleted: 1 events"]
         assert left(box) == {kept: True}
 
 
@@ -123,7 +133,7 @@ def test_started_connections_that_nobody_finished_in_time_are_deleted(box: Box) 
             state.session.add(state.models.OAuthState(tenant_id=tenant_id, expires_at=expires, **known))
         state.session.commit()
 
-    assert run(box)[2] == "1 started connections"
+    assert run(box)[2] == "deleted: 1 started connections"
     assert [row.state_hash for row in box.stage.rows("OAuthState")] == ["1"]
 
 
@@ -152,10 +162,10 @@ def test_archived_secrets_are_destroyed_after_30_days_and_present_ones_never(box
     keep_versions(box, box.stage.plaza, "sk_test_one1111", "sk_test_two2222", "sk_test_three33")
     keep_versions(box, box.stage.seaside, "sk_test_four444")
     archive_all(box, 29)
-    assert run(box)[3] == "0 archived secrets"
+    assert run(box)[3] == "deleted: 0 archived secrets"
     archive_all(box, 31)
 
-    assert run(box)[3] == "2 archived secrets"
+    assert run(box)[3] == "deleted: 2 archived secrets"
 
     rows = box.stage.rows("Secret")
     assert [row.stored is not None for row in rows] == [False, False, True, True]

@@ -14,7 +14,7 @@ from .ward import Handler, let_pass, run
 def test_the_table_has_a_line_for_each_hotel_and_mode_and_a_sentence_for_trouble(stage: Stage) -> None:
     Handler.of(stage.host, ValueError("poison"))
     stage.host.connect(stage.seaside, "acct_live", stage.host.state.platform_endpoints[1].mode)
-    stage.deliver(ping(account="acct_plaza"))
+    stage.deliver(ping(id="evt_1", account="acct_plaza"))
     give_up(stage)
 
     result = run(stage.host, "health")
@@ -29,9 +29,9 @@ def test_the_table_has_a_line_for_each_hotel_and_mode_and_a_sentence_for_trouble
     ]
     assert len({line.index(word) for line, word in zip(table, ("mode", "test", "live", "test"), strict=True)}) == 1
     assert advice == [
-        "- 1, test: One event was given up after 16 tries. This app's own code failed over it, with ValueError. A "
-        "developer looks for the event's id in the app's log. Once that is mended, have it handled again: on the "
-        "tenant's page of events, or by 'flask stripe replay EVENT_ID'."
+        "- 1, test: One event was given up after 16 tries. The last one is evt_1: This app's own code failed over "
+        "it, with ValueError. A developer looks for the event's id in the app's log. Once that is mended, have it "
+        "handled again: on the tenant's page of events, or by 'flask stripe replay evt_1'."
     ]
 
 

@@ -34,6 +34,20 @@ def said(host: Host, word: str, *options: str) -> list[str]:
     return [line for line in run(host, "doctor", *options).output.splitlines() if word in line]
 
 
+# -- handlers
+
+
+def test_a_handler_whose_type_is_spelled_wrongly_is_told_what_was_meant(light_stage: Stage) -> None:
+    # What Stripe brings after this SDK is no slip.
+    for type_ in ("payment_intent.suceeded", "charge.succeeded", "valet.parked", "v2.core.account.updated"):
+        light_stage.host.valetpro.on(type_)(print)
+
+    assert said(light_stage.host, "its handler never runs") == [
+        "- No event of Stripe's is known as 'payment_intent.suceeded', so its handler never runs: did you mean "
+        "'payment_intent.succeeded'?"
+    ]
+
+
 # -- the engine
 
 

@@ -20,7 +20,7 @@ from flask_valetpro_stripe import Mode, monitoring
 from flask_valetpro_stripe.counts import Reason
 from flask_valetpro_stripe.enums import OperationState
 from flask_valetpro_stripe.testing import sign
-from flask_valetpro_stripe.webhooks import verify
+from flask_valetpro_stripe.webhooks import tenants, verify
 from tests.hosts import ENCRYPTION_KEY, make_host
 from tests.raw_keys.owner import Owner, Shelf
 from tests.servers import PostgreSQL
@@ -139,9 +139,20 @@ def test_a_hotel_that_names_anothers_account_is_counted_as_that(watched: Stage) 
     assert some(scrape(watched.host.app)) == {"rejected_total{reason=account}": 1}
 
 
+def test_addresses_that_were_not_looked_up_are_counted_as_that(watched: Stage) -> None:
+    watched.host.state.tenant_endpoints._clock = lambda: 1000.0
+    for number in range(tenants.MOST_UNKNOWN + 2):
+        watched.post(b"{}", sign(b"{}", "whsec_nobodys"), url=f"{URL}/{number:043}")
+
+    assert some(scrape(watched.host.app)) == {
+        "rejected_total{reason=signature}": tenants.MOST_UNKNOWN,
+        "rejected_total{reason=rate}": 2,
+    }
+
+
 def test_every_reason_that_is_given_is_counted() -> None:
-    tree = ast.parse(Path(verify.__file__).read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    trees = [ast.parse(Path(module.__file__).read_text(encoding="utf-8")) for module in (verify, tenants)]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     given = {ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) == "RefusedError"}
 
     assert len(given) > 5

@@ -123,8 +123,9 @@ def test_an_event_that_fails_inline_waits_for_stripe_and_one_that_was_handled_si
 
     assert words(found) == ("failing", False)
     assert found.says == (
-        f"One event has failed, and will be tried again. {OWN_CODE} It waits until Stripe delivers it again, "
-        "which Stripe does for three days, or until 'flask stripe reconcile' runs."
+        f"One event has failed, and will be tried again. The last one is {event['id']}: {OWN_CODE} It is tried again "
+        "when Stripe delivers it again, which Stripe does for three days, or by 'flask stripe reconcile' once its "
+        "pause is over."
     )
     assert found.remedy == "A developer looks for the event's id in the app's log."
     assert (found.waiting, found.failed, found.dead) == (1, 1, 0)
@@ -156,18 +157,19 @@ def test_who_fails_for_an_hour_needs_a_person_by_when_the_event_was_received(lig
 
 def test_with_celery_a_worker_tries_again(celery_stage: Stage) -> None:
     Handler.of(celery_stage.host, ValueError("poison"))
-    celery_stage.deliver(ping())
+    celery_stage.deliver(ping(id="evt_1"))
     work_off(celery_stage.host)
 
     assert health(celery_stage.host, celery_stage.plaza).says == (
-        f"One event has failed, and will be tried again. {OWN_CODE} A worker tries again by itself, later each time."
+        f"One event has failed, and will be tried again. The last one is evt_1: {OWN_CODE} A worker tries again by "
+        "itself, later each time."
     )
 
 
 def test_dead_events_wait_for_a_person_and_a_replay_brings_them_back(stage: Stage) -> None:
     handler, first = Handler.of(stage.host, ValueError("poison")), ping()
     stage.deliver(first)
-    stage.deliver(ping())
+    stage.deliver(ping(id="evt_2"))
     give_up(stage)
     # A newer one that only failed: what waits for a person comes first.
     stage.deliver(ping())
@@ -175,10 +177,10 @@ def test_dead_events_wait_for_a_person_and_a_replay_brings_them_back(stage: Stag
     found = health(stage.host, stage.plaza)
 
     assert words(found) == ("failing", True)
-    assert found.says == f"2 events were given up after 16 tries. {OWN_CODE}"
+    assert found.says == f"2 events were given up after 16 tries. The last one is evt_2: {OWN_CODE}"
     assert found.remedy == (
         "A developer looks for the event's id in the app's log. Once that is mended, have it handled again: on the "
-        "tenant's page of events, or by 'flask stripe replay EVENT_ID'."
+        "tenant's page of events, or by 'flask stripe replay evt_2'."
     )
     assert (found.waiting, found.failed, found.dead) == (1, 1, 2)
     assert found.last_failure

@@ -264,11 +264,11 @@ def test_a_handler_that_fails_does_not_stop_the_others(
     result = run(host)
 
     assert result.exit_code == 1
+    (failed,) = inbox(host, status="failed")
     assert result.stderr.splitlines() == [
-        f"- Tenant {plaza.tenant.id}: 1 events failed. They are in its inbox, with the reason."
+        f"- Tenant {plaza.tenant.id}: 1 event failed: {failed.event_id}. 'flask stripe health' tells what to do."
     ]
     assert (plaza.now(mine).status, seaside.now(other).status) == ("COMPLETED", "COMPLETED")
-    (failed,) = inbox(host, status="failed")
     assert (failed.type, failed.error) == ("charge.succeeded", "RuntimeError: not today")
 
 

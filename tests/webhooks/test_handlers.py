@@ -302,6 +302,18 @@ def test_a_handler_of_a_platform_event_has_neither_tenant_nor_stripe(stage: Stag
 # -- signals
 
 
+def test_a_handler_that_wants_a_tenant_of_a_platform_event_is_told_what_to_ask(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    @stage.host.valetpro.on("customer.created")
+    def greet(event: Any) -> None:
+        str(current_tenant.name)
+
+    assert answer(stage.deliver(ping(account=None))) == FAILED
+    assert stage.row().error == "NoTenantError: This event is of the platform's own account, which has no tenant."
+    assert answer(stage.deliver(ping())) == TAKEN
+
+
 def test_the_host_is_told_after_the_commit_and_only_then(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
     heard: list[tuple[str, str]] = []

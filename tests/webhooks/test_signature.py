@@ -7,11 +7,14 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from flask_valetpro_stripe.config import read_config
+from flask_valetpro_stripe.testing import sign
 from flask_valetpro_stripe.webhooks import verify as verify_module
+from flask_valetpro_stripe.webhooks import views
 from flask_valetpro_stripe.webhooks.verify import Endpoint, RefusedError, platform_endpoints, verify
 
 from .stage import REFUSED, Stage, answer, make_stage, ping
@@ -228,3 +231,33 @@ def test_a_rolled_secret_works_next_to_the_new_one_over_http(sqlite_url: str) ->
             header = f"t={at},v0={'a' * 64}," + ",".join(f"v1={v1(secret, at, body)}" for secret in secrets)
 
             assert answer(stage.post(body, header)) == (200, "Taken.")
+
+
+def test_signatures_that_do_not_fit_are_warned_of_now_and_then_and_each_app_speaks_for_itself(
+    light_stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Clock:
+        now = 1000.0
+
+        @classmethod
+        def monotonic(cls) -> float:
+            return cls.now
+
+    monkeypatch.setattr(views, "time", Clock)
+    body = json.dumps(ping()).encode()
+
+    def warned(*at: Stage) -> int:
+        caplog.clear()
+        for each in at:
+            assert answer(each.post(body, sign(body, "whsec_of_another_endpoint"))) == REFUSED
+            assert answer(each.post(body, "no signature at all")) == REFUSED
+        return sum("no signing secret of this app fits" in record.message for record in caplog.records)
+
+    with make_stage(f"sqlite:///{tmp_path / 'other.sqlite3'}") as other:
+        assert warned(light_stage, light_stage, light_stage) == 1
+        assert warned(other, other) == 1
+    Clock.now += 59
+    assert warned(light_stage) == 0
+    Clock.now += 2
+    assert warned(light_stage, light_stage) == 1
+    assert "whsec" not in caplog.text

@@ -26,6 +26,7 @@ TEST_CARDS = (
     ("Asks for 3-D Secure", "4000002500003155"),
     ("Declined", "4000000000000002"),
     ("Insufficient funds", "4000000000009995"),
+    ("Succeeds, then disputed", "4000000000000259"),
 )
 TEST_IBANS = (("Settles later", BANK_DEBIT), ("Fails later", BANK_DEBIT_FAILS))
 
