@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -16,8 +16,9 @@ from werkzeug.wrappers import Response as BaseResponse
 from .. import audit
 from .. import payments as acts
 from ..context import get_tenant
+from ..credentials import acting_for
 from ..enums import Mode, PaymentStatus
-from ..errors import OutcomeUnknownError, ValetProStripeError
+from ..errors import ConnectionRevokedError, OutcomeUnknownError, ValetProStripeError
 from ..models import Dispute, StripePaymentMixin, key_of
 from ..money import format_amount, parse_amount
 from ..payments.disputes import ENDED_WELL
@@ -86,6 +87,8 @@ class Line:
     once: str
     #: What was sent, where it came back.
     sent: Mapping[str, str] = field(default_factory=dict)
+    #: Nobody can reach the account that took it any more.
+    is_cut_off: bool = False
 
     @property
     def key(self) -> str:
@@ -261,11 +264,27 @@ def _page(
 
 
 def _lines(payments: Sequence[Any], kept: str | None, once: str | None) -> list[Line]:
-    refundable = [payment for payment in payments if payment.status in _REFUNDABLE]
+    with_money = [payment for payment in payments if payment.status in _REFUNDABLE]
+    cut_off = _cut_off({payment.connection_id for payment in with_money})
+    refundable = [payment for payment in with_money if payment.connection_id not in cut_off]
     left = dict(zip(map(key_of, refundable), left_of_each(refundable), strict=True))
     lines = []
     for payment in payments:
         is_kept, rest = str(key_of(payment)) == kept, left.get(key_of(payment), 0)
         sent = request.form if is_kept and (rest > 0 or once) else {}
-        lines.append(Line(payment, rest, (once if is_kept else None) or secrets.token_urlsafe(12), sent))
+        once_now = (once if is_kept else None) or secrets.token_urlsafe(12)
+        lines.append(Line(payment, rest, once_now, sent, payment in with_money and payment not in refundable))
     return lines
+
+
+def _cut_off(connection_ids: Iterable[int]) -> set[int]:
+    """Return those of some connections that have ended, and that nothing of the tenant's came after."""
+    state, found = get_state(), set()
+    model = state.models.Connection
+    ended = sa.select(model).where(model.id.in_(connection_ids), model.ended_at.is_not(None))
+    for connection in state.session.scalars(ended).all():
+        try:
+            acting_for(state, connection)
+        except ConnectionRevokedError:
+            found.add(connection.id)
+    return found

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from flask_valetpro_stripe import Mode
+from flask_valetpro_stripe.connections import disconnect
 from flask_valetpro_stripe.testing import Simulator
 from tests.connections.admin import PAGE, Admin, text_of
 from tests.hosts import KEYS, make_host
@@ -137,6 +139,22 @@ def test_what_stripe_refuses_is_told_in_plain_words(plaza: Desk, simulator: Simu
     simulator.settle_dispute(dispute, "lost")
     plaza.hear()
     assert "took €25.00 back." in text_of(admin.browser.get(LIST))
+
+
+def test_what_a_disconnected_account_took_has_no_refund_until_it_is_connected_again(plaza: Desk) -> None:
+    payment, admin = paid(plaza), admin_of(plaza)
+    assert "Empty: all that is left" in text_of(admin.browser.get(LIST))
+    with plaza.host.app.app_context():
+        disconnect(plaza.host.state, plaza.host.tenant(plaza.tenant.id), Mode.test, actor="tests")
+
+    page = text_of(admin.browser.get(LIST))
+    assert "Its Stripe account is disconnected." in page
+    assert "Empty: all that is left" not in page
+
+    plaza.simulator.connect(str(plaza.account))
+    plaza.host.connect(plaza.tenant, plaza.account, Mode.test)
+    assert "Empty: all that is left" in text_of(admin.browser.get(LIST))
+    assert give_back(admin, payment).status_code == 303
 
 
 def test_the_list_is_paged_and_is_a_fragment_for_htmx(plaza: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
