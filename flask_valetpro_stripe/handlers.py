@@ -18,9 +18,9 @@ from .payments.apply import (
     apply_charge,
     apply_failed_session,
     apply_intent,
-    apply_refund,
     apply_session,
 )
+from .payments.apply_refunds import apply_refund
 from .payments.disputes import apply_dispute, fetch_dispute, intent_of
 from .payments.find import find_for_object
 from .payments.paid import mark_paid

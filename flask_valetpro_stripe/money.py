@@ -59,13 +59,14 @@ def check_amount(amount: Any, currency: str) -> int:
         raise ValueError("The amount must be more than zero.")
     if amount > MAX_AMOUNT:
         raise ValueError(f"The amount is above the largest that Stripe takes, {MAX_AMOUNT} in minor units.")
-    step = _smallest_step(currency)
+    step = smallest_step(currency)
     if amount % step:
         raise ValueError(f"Amounts in {currency.upper()} must be multiples of {step} in minor units.")
     return amount
 
 
-def _smallest_step(currency: str) -> int:
+def smallest_step(currency: str) -> int:
+    """Return by how much amounts differ at least, in minor units (Stripe docs, "Currencies", special cases)."""
     code = currency.lower()
     if code in _WHOLE_UNITS_TIMES_100:
         return 100

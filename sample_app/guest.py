@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -21,6 +21,8 @@ from .tickets import is_out_of_reach, is_used_up, needs_link
 log = logging.getLogger(__name__)
 
 bp = Blueprint("guest", __name__, url_prefix="/pay")
+#: Links of one ticket after which its guest, whom nobody knows, cannot have another one made by changing the tip.
+_MOST_LINKS: Final = 20
 
 
 @bp.after_request
@@ -61,6 +63,8 @@ def choose_tip(public_token: str) -> ResponseReturnValue:
     """Add a tip to what is to be paid, or take it off again."""
     ticket = _ticket(public_token)
     if tips.may_be_chosen(ticket):
+        if ticket.link_attempt >= _MOST_LINKS:
+            return _tip_page(ticket, "The tip was changed too often here. Please ask at the desk."), 422
         try:
             tip = tips.read(request.form, ticket)
         except ValueError as error:

@@ -95,6 +95,8 @@ def needs_link(ticket: Ticket) -> bool:
     payment = ticket.payment
     if payment is None or payment.status == PaymentStatus.CANCELED or is_used_up(payment) or bill.is_covering(payment):
         return bill.due(ticket) > 0
+    if payment.mode != ticket.tenant.stripe_mode:
+        return bill.due(ticket) > 0 and not bill.is_held(payment)
     return not payment.stripe_payment_link_url and payment.status in _OPEN
 
 
@@ -147,6 +149,9 @@ def change_price(ticket: Ticket, amount: int, currency: str, deposit: int | None
         return
     # Another price is another payment: its link needs a key of its own.
     values = {"amount": amount, "currency": currency, "deposit": deposit, "link_attempt": ticket.link_attempt + 1}
+    if currency != ticket.currency:
+        # As many of another currency is another tip.
+        values["tip"] = 0
     if not change(ticket, ticket.link_attempt, Ticket.payment_id == ticket.payment_id, **values):
         raise ChangedMeanwhileError(ticket)
 

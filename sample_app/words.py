@@ -60,7 +60,8 @@ _OUT_OF_REACH: Final = Pill("Disconnected", "bad")
 def payment_pill(ticket: Ticket) -> Pill:
     """Return how the ticket's payment stands, in words."""
     payment = ticket.payment
-    if payment is None or (needs_link(ticket) and payment.status not in _ENDED):
+    is_ended = payment is not None and payment.status in _ENDED and payment.mode == ticket.tenant.stripe_mode
+    if payment is None or (needs_link(ticket) and not is_ended):
         return _MORE_DUE if bill.covering(ticket) else _NO_LINK
     return _OUT_OF_REACH if is_out_of_reach(ticket) else pill_of(payment)
 

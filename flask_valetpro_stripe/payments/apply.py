@@ -10,11 +10,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..enums import CaptureMethod, PaymentStatus
-from ..models import Refund, StripePaymentMixin, key_of
+from ..models import StripePaymentMixin, key_of
 from ..state import get_state
-from . import operations
-from .find import OPERATION_METADATA, is_address, is_id, is_text
-from .refunded import FREED, came_back, given_back
+from .find import is_address, is_id, is_text
+from .refunded import came_back
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +35,12 @@ _MAY_FOLLOW: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
 }
 #: The words of a paid payment that refunds, and their failures, lead to and fro.
 _BY_REFUNDS: Final = frozenset({_S.COMPLETED, _S.PARTIALLY_REFUNDED, _S.REFUNDED})
-#: The ``payment_status`` of a paid Checkout Session (Stripe docs, "Fulfill orders"). No set: it may be of any type.
-PAID_SESSION: Final = ("paid", "no_payment_required")
+#: The ``payment_status`` of a paid Checkout Session (Stripe docs, "Fulfill orders"). Ours never ask for nothing, so one
+#: for which no payment was required is none of ours, whatever its metadata say.
+PAID_SESSION: Final = "paid"
 _PAID: Final = frozenset(_S) - MAY_BE_PAID
 #: The year 9999.
 _LAST_STAMP: Final = 253_370_764_800
-#: How far a refund is. It never goes back, and what succeeded may fail 30 days later (Stripe docs, "Refunds").
-_REFUND_RANK: Final = {"requires_action": 0, "pending": 1, "succeeded": 2, "failed": 3, "canceled": 3}
 
 
 class ContradictionError(Exception):
@@ -71,7 +69,7 @@ def apply_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bo
     _agree(payment, session.get("amount_total"), session.get("currency"))
     _agree_on_intent(payment, intent)
     changed = False
-    if session.get("payment_status") in PAID_SESSION and not _is_deposit(payment):
+    if session.get("payment_status") == PAID_SESSION and not _is_deposit(payment):
         changed = apply_paid(payment)
     elif session.get("status") == "complete":
         changed = _apply_processing(payment)
@@ -114,7 +112,7 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     status = str(intent.get("status"))
     paid = status == "succeeded"
     has_failed = status == "requires_payment_method" and bool(intent.get("last_payment_error"))
-    is_under_way = _has_page(payment) or payment.amount_capturable > 0
+    is_under_way = _is_page_done(payment) or payment.amount_capturable > 0
     is_waited_for = payment.status is PaymentStatus.PROCESSING and is_under_way
     if (payment.status in _PAID and not paid) or (is_waited_for and has_failed):
         # What was tried before, or by another guest with the same link open. Of what the bank is asked for now, the
@@ -126,6 +124,7 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     if paid:
         _agree_on_received(payment, intent.get("amount_received", payment.amount))
         _agree_on_intent(payment, intent.get("id"))
+    _require_no_others(payment, intent.get("id"))
     changed = _note(payment, "stripe_payment_intent_id", intent.get("id"))
     if has_failed:
         changed |= apply_status(payment, PaymentStatus.FAILED)
@@ -175,13 +174,14 @@ def _apply_taken(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
 def _apply_canceled(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool:
     """Note that an intent was canceled, if it is the one that the payment depended on.
 
-    A link outlives the intents of the pages that it opens, until one of them has held the money.
+    A link outlives the intents of the pages that it opens, until one of them has held the money, or the bank was asked
+    for it.
     """
     known = payment.stripe_payment_intent_id
     was_held = bool(payment.amount_capturable) or (
         _is_deposit(payment) and bool(intent.get("latest_charge")) and not intent.get("last_payment_error")
     )
-    is_last = was_held or not payment.stripe_payment_link_id
+    is_last = was_held or not payment.stripe_payment_link_id or payment.status is PaymentStatus.PROCESSING
     if payment.status not in MAY_BE_PAID or not is_last or (known and intent.get("id") != known):
         return False
     before = payment.status, payment.amount_capturable
@@ -198,8 +198,9 @@ _APPLY_INTENT: Final[Mapping[str, Callable[[StripePaymentMixin, Mapping[str, Any
 }
 
 
-def _has_page(payment: StripePaymentMixin) -> bool:
-    return bool(payment.stripe_payment_link_id or payment.stripe_checkout_session_id)
+def _is_page_done(payment: StripePaymentMixin) -> bool:
+    """Tell whether a guest went through with a page: it has no other try."""
+    return payment.stripe_checkout_session_id is not None and payment.checkout_url is None
 
 
 def _is_deposit(payment: StripePaymentMixin) -> bool:
@@ -214,7 +215,7 @@ def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool
     if not charge.get("paid"):
         return False
     _agree(payment, charge.get("amount"), charge.get("currency"))
-    changed = _note_paying(payment, charge.get("payment_intent"), charge.get("id"))
+    changed = note_paying(payment, charge.get("payment_intent"), charge.get("id"))
     changed |= _note(payment, "receipt_url", charge.get("receipt_url"), fits=is_address)
     changed |= _note(payment, "receipt_email", charge.get("receipt_email"), fits=is_text)
     refunded = charge.get("amount_refunded")
@@ -222,12 +223,14 @@ def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool
         return _note_deadline(payment, charge) or changed
     if type(refunded) is not int:
         return changed
-    # Endpoints of API versions before 2025-03-31.basil count what was held and let go as given back.
-    refunded -= payment.amount - payment.amount_taken
+    # Endpoints of API versions before 2025-03-31.basil count what was held and let go as given back. How much was
+    # taken, the charge itself says: of the intent we may hear later.
+    taken = charge.get("amount_captured")
+    refunded -= payment.amount - (taken if type(taken) is int else payment.amount_taken)
     if refunded <= payment.amount_refunded:
         return changed
     # The event may be older than what we know: a refund that is in its sum may have failed since.
-    return _apply_refunded(payment, max(payment.amount_refunded, refunded - came_back(payment))) or changed
+    return apply_refunded(payment, max(payment.amount_refunded, refunded - came_back(payment))) or changed
 
 
 def _note_deadline(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool:
@@ -246,80 +249,7 @@ def time_of(stamp: Any) -> datetime | None:
     return datetime.fromtimestamp(stamp, UTC) if type(stamp) is int and 0 < stamp < _LAST_STAMP else None
 
 
-def apply_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund | None:
-    """Apply a Refund of a locked payment to its row, a new one if it was made at Stripe; return the row if it changed.
-
-    What was given back of the payment ends the same in whatever order refunds and charges arrive: the sum of its
-    refunds, or what a charge said, less what has failed, whichever is more.
-
-    :raises ContradictionError: if its amount or currency cannot be the payment's, or that was paid otherwise.
-    """
-    status, amount = str(refund.get("status")), refund.get("amount")
-    if status not in _REFUND_RANK or not is_id(refund.get("id")):
-        return None
-    if type(amount) is not int or not 0 < amount <= payment.amount or refund.get("currency") != payment.currency:
-        log.error("Stripe's refund of payment %s does not fit it: it was not applied", key_of(payment))
-        raise ContradictionError("The refund's amount or currency is not the payment's, so the event was not applied.")
-    _note_paying(payment, refund.get("payment_intent"), refund.get("charge"))
-    row = _known_refund(payment, refund) or _reserved_refund(payment, refund) or _foreign_refund(payment, refund)
-    if row.stripe_refund_id is not None and _REFUND_RANK[status] <= _REFUND_RANK[row.status]:
-        return None
-    row.stripe_refund_id, row.status = refund["id"], status
-    known = payment.amount_refunded - (row.amount if status in FREED else 0)
-    _apply_refunded(payment, max(known, given_back(payment)))
-    return row
-
-
-def _known_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund | None:
-    model = get_state().models.Refund
-    return _find_refund(payment, model.stripe_refund_id == refund["id"])
-
-
-def _reserved_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund | None:
-    """Return the row that was reserved for a refund of ours, whose operation is done with this; None for another's."""
-    state = get_state()
-    metadata = refund.get("metadata")
-    operation = metadata.get(OPERATION_METADATA) if isinstance(metadata, Mapping) else None
-    if not is_text(operation):
-        return None
-    model = state.models.Refund
-    row = _find_refund(
-        payment,
-        model.operation_id == operation,
-        model.stripe_refund_id.is_(None),
-        # Metadata can be written by whoever owns the account.
-        model.amount == refund["amount"],
-    )
-    if row is not None:
-        operations.finish(state, state.session.get_one(state.models.Operation, row.operation_id))
-    return row
-
-
-def _find_refund(payment: StripePaymentMixin, *which: sa.ColumnElement[bool]) -> Refund | None:
-    state = get_state()
-    model = state.models.Refund
-    same = sa.select(model).where(model.payment_id == key_of(payment), *which)
-    return state.session.scalar(same.execution_options(populate_existing=True))
-
-
-def _foreign_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund:
-    """Return a new row for a refund that was made at Stripe, in its dashboard for example."""
-    state = get_state()
-    reason: Any = refund.get("reason")
-    row = state.models.Refund(
-        tenant_id=getattr(payment, state.models.payment_tenant),
-        payment_id=key_of(payment),
-        connection_id=payment.connection_id,
-        amount=refund["amount"],
-        currency=payment.currency,
-        status=refund["status"],
-        reason=reason[:64] if is_text(reason) else None,
-    )
-    state.session.add(row)
-    return row
-
-
-def _apply_refunded(payment: StripePaymentMixin, amount: int) -> bool:
+def apply_refunded(payment: StripePaymentMixin, amount: int) -> bool:
     """Note how much was given back, more or less than before, and the word that follows; return whether it is news."""
     before = payment.amount_refunded, payment.status
     payment.amount_refunded = min(amount, payment.amount_taken)
@@ -348,8 +278,7 @@ def apply_paid(payment: StripePaymentMixin) -> bool:
 
 def _apply_processing(payment: StripePaymentMixin) -> bool:
     """Note that the bank has been asked, unless it has answered: of a completed page there is no other try."""
-    has_ended = payment.stripe_checkout_session_id is not None and payment.checkout_url is None
-    if payment.status is PaymentStatus.FAILED and has_ended:
+    if payment.status is PaymentStatus.FAILED and _is_page_done(payment):
         return False
     return apply_status(payment, PaymentStatus.PROCESSING)
 
@@ -371,9 +300,28 @@ def _agree_on_intent(payment: StripePaymentMixin, intent_id: Any) -> None:
     if payment.status in _PAID and known and intent_id and intent_id != known:
         log.error("payment %s was paid a second time, by another intent: it was not applied", key_of(payment))
         raise ContradictionError("The payment was paid before by another PaymentIntent. Give one of the two back.")
+    _require_no_others(payment, intent_id)
 
 
-def _note_paying(payment: StripePaymentMixin, intent: Any, charge: Any) -> bool:
+def _require_no_others(payment: StripePaymentMixin, intent_id: Any) -> None:
+    """Return if an intent that is news to a payment pays no other one of its tenant's.
+
+    Whoever owns the account can write the operations of two payments into the metadata of one intent and its session.
+    """
+    if intent_id == payment.stripe_payment_intent_id or not is_id(intent_id):
+        return
+    models, session = get_state().models, get_state().session
+    model: Any = models.Payment
+    same_tenant = getattr(model, models.payment_tenant) == getattr(payment, models.payment_tenant)
+    others = sa.select(sa.literal(1)).where(
+        model.stripe_payment_intent_id == intent_id, same_tenant, sa.inspect(model).primary_key[0] != key_of(payment)
+    )
+    if session.scalar(others.limit(1)):
+        log.error("an intent is said to pay payment %s, and pays another one: it was not applied", key_of(payment))
+        raise ContradictionError("The PaymentIntent pays another payment, so the event was not applied to this one.")
+
+
+def note_paying(payment: StripePaymentMixin, intent: Any, charge: Any) -> bool:
     """Note what money was taken by, in place of another guest's intent whose card was declined.
 
     :raises ContradictionError: if the payment was paid by another intent.

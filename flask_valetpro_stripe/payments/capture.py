@@ -15,7 +15,7 @@ from ..credentials import client_for
 from ..enums import OperationState
 from ..errors import ValetProStripeError
 from ..models import Operation, StripePaymentMixin, key_of
-from ..money import check_amount, format_amount
+from ..money import check_amount, format_amount, smallest_step
 from ..state import State, get_state
 from . import operations
 from .apply import ContradictionError, apply_intent
@@ -108,7 +108,8 @@ def _params(payment: StripePaymentMixin, amount: int) -> dict[str, Any]:
     params: dict[str, Any] = {"amount_to_capture": amount, "expand": ["latest_charge"]}
     if payment.application_fee_amount and amount < payment.amount:
         # Without one Stripe would take the fee of the whole; that it takes a fee of 0 here is said nowhere.
-        params["application_fee_amount"] = max(payment.application_fee_amount * amount // payment.amount, 1)
+        step, fee = smallest_step(payment.currency), payment.application_fee_amount * amount // payment.amount
+        params["application_fee_amount"] = max(fee - fee % step, step)
     return params
 
 

@@ -15,7 +15,7 @@ from ..credentials import client_for, require_connection
 from ..enums import AccountType, CollectedVia, OperationState, PaymentStatus
 from ..errors import ValetProStripeError
 from ..models import Connection, Customer, Operation, StripePaymentMixin, key_of
-from ..money import check_amount, check_currency
+from ..money import check_amount, check_currency, smallest_step
 from ..state import State, get_state
 from . import operations, tax
 from .apply import apply_status, snapshot
@@ -121,6 +121,7 @@ def _application_fee(tenant: Any, connection: Connection, asked: Mapping[str, An
     takes_fees = connection.account_type.startswith("CONNECT_")
     if fee is None and takes_fees:
         fee = amount * tenant.stripe_application_fee_bps // 10_000
+        fee -= fee % smallest_step(asked["currency"])
     if fee is not None and (type(fee) is not int or not 0 <= fee <= amount):
         raise ValueError("The application fee must be an int in minor units, from 0 to the amount.")
     if fee and not takes_fees:

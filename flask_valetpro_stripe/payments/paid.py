@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
@@ -29,7 +29,7 @@ def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, 
     """
     intent, amount = session.get("payment_intent"), session.get("amount_total")
     same = {"stripe_payment_link_id": session.get("payment_link"), "stripe_checkout_session_id": session.get("id")}
-    is_paid = session.get("object") == "checkout.session" and session.get("payment_status") in PAID_SESSION
+    is_paid = session.get("object") == "checkout.session" and session.get("payment_status") == PAID_SESSION
     is_usual = is_paid and type(amount) is int and 0 <= amount < _TOO_LARGE
     if not is_usual or not all(map(is_id, [intent, session.get("currency"), *same.values()])):
         return None
@@ -63,6 +63,7 @@ def _marking(models: Models, names: tuple[str, ...]) -> Any:
     set_ = {column[name]: sa.bindparam(name, type_=column[name].type) for name in _SET if name != "paid_at"}
     now = sa.bindparam("now", type_=column.paid_at.type)
     key = mapper.primary_key[0]
+    other = cast(sa.Table, mapper.local_table).alias()
     meant = sa.select(key).where(*about(models, names, is_platforms=False, has_account=True)).limit(1)
     return (
         sa.update(mapper.local_table)
@@ -74,6 +75,15 @@ def _marking(models: Models, names: tuple[str, ...]) -> Any:
             # What is only held is not taken, whatever its session is called.
             column.capture_method == CaptureMethod.automatic,
             sa.or_(*(column.status == status for status in MAY_BE_PAID)),
+            # An intent pays one of the tenant's payments, whatever the metadata of its session say.
+            sa.not_(
+                sa.exists().where(
+                    other.c[column.stripe_payment_intent_id.name]
+                    == sa.bindparam("stripe_payment_intent_id", type_=column.stripe_payment_intent_id.type),
+                    other.c[column[models.payment_tenant].name] == sa.bindparam("tenant"),
+                    other.c[key.name] != key,
+                )
+            ),
         )
         .values({**set_, column.paid_at: sa.func.coalesce(column.paid_at, now)})
         .returning(key)

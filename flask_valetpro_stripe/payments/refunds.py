@@ -19,7 +19,8 @@ from ..models import Connection, Operation, Refund, StripePaymentMixin, key_of
 from ..money import check_amount, format_amount
 from ..state import State, get_state
 from . import operations
-from .apply import ContradictionError, apply_refund
+from .apply import ContradictionError
+from .apply_refunds import apply_refund
 from .find import OPERATION_METADATA, RESERVED_METADATA, connection_of, find_own, is_text, lock_own
 from .operations import CREATE_REFUND
 from .refunded import FREED, left_of
@@ -34,6 +35,8 @@ _WITH_MONEY: Final = frozenset(
 #: Where nobody takes a fee, and where whoever took one is not the one that acts.
 _WITHOUT_FEES: Final = frozenset({AccountType.PLATFORM, AccountType.RAW_KEYS})
 _ALL_GIVEN_BACK: Final = "charge_already_refunded"
+#: Whether a call was made by the account's own key, and not by the platform: in an operation's parameters.
+_BY_KEY: Final = "by_key"
 _SYNC: Final = "payments.sync(payment) brings the payment to what Stripe knows."
 #: Stripe's refusals (Stripe docs, "Error codes") in plain words, with what to do about them.
 _PLAIN: Final[Mapping[str, tuple[str, str]]] = {
@@ -54,6 +57,10 @@ _PLAIN: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
+class KeyUsedError(ValueError):
+    """An idempotency key was used with other arguments before."""
+
+
 def refund(
     payment: StripePaymentMixin,
     *,
@@ -72,8 +79,8 @@ def refund(
         text of at most 64 characters, which it is not.
     :param idempotency_key: the same key returns the same refund, from however many processes. Without one each call is
         a refund of its own.
-    :raises ValueError: for an argument that cannot work, another tenant's payment, or a key that was used with other
-        arguments; nothing is written.
+    :raises ValueError: for an argument that cannot work, or another tenant's payment; nothing is written.
+    :raises KeyUsedError: (a ``ValueError``) for a key that was used with other arguments; nothing is written.
     :raises RefundError: if nothing, or less than ``amount``, is left to give back, or Stripe refused; nothing stays
         reserved.
     :raises ConnectionRevokedError: if that account can no longer be reached.
@@ -94,11 +101,33 @@ def refund(
     state.session.commit()
     try:
         operation = _reserve(state, tenant, payment, acting, key, asked)
+        _require_same_caller(operation, acting)
         return _make(state, tenant, client, operation)
     except OutcomeUnknownError as error:
         if idempotency_key is None:
             error.hint = "The amount stays reserved until Stripe tells. Another call would be another refund."
         raise
+
+
+def _require_same_caller(operation: Operation, acting: Connection) -> None:
+    """Return if a call is repeated by whom it was made: whether Stripe knows its key of another one is said nowhere.
+
+    :raises OutcomeUnknownError: if not.
+    """
+    by_key = operation.params.get(_BY_KEY, _is_by_key(acting))
+    if operation.state is not OperationState.done and by_key != _is_by_key(acting):
+        error = OutcomeUnknownError(
+            "The refund was begun through another connection to the account, so it is not repeated: it could be made "
+            "twice.",
+            hint="'flask stripe reconcile' looks for it.",
+        )
+        # Lists tell what came of it, whoever asks.
+        error.is_saved = True
+        raise error
+
+
+def _is_by_key(acting: Connection) -> bool:
+    return acting.account_type is AccountType.RAW_KEYS
 
 
 def _check(payment: StripePaymentMixin, amount: Any, reason: Any, idempotency_key: Any) -> None:
@@ -113,7 +142,7 @@ def _check(payment: StripePaymentMixin, amount: Any, reason: Any, idempotency_ke
 def _same(state: State, operation: Operation, asked: Mapping[str, Any]) -> Refund:
     """Return the operation's refund, if that is the one that was asked for."""
     if operation.params["asked"] != asked:
-        raise ValueError("This idempotency_key was used for another refund. Use a new key for each refund.")
+        raise KeyUsedError("This idempotency_key was used for another refund. Use a new key for each refund.")
     model = state.models.Refund
     same = sa.select(model).where(model.operation_id == operation.id)
     return state.session.scalars(same.execution_options(populate_existing=True)).one()
@@ -206,7 +235,7 @@ def _begin(
             f"{RESERVED_METADATA}payment": asked["payment"],
             f"{RESERVED_METADATA}refund": str(refund.id),
         }
-        operation.params = {"asked": dict(asked), "sent": sent | {"metadata": metadata}}
+        operation.params = {"asked": dict(asked), "sent": sent | {"metadata": metadata}, _BY_KEY: _is_by_key(acting)}
 
     return operations.begin(state, operation, write)
 
@@ -235,7 +264,7 @@ def _make(state: State, tenant: Any, client: stripe.StripeClient, operation: Ope
     try:
         found = operations.run(state, operation, "Making the refund", client.v1.refunds.create)
     except OutcomeUnknownError:
-        state.session.commit()
+        _keep(state, tenant, operation)
         raise
     except ValetProStripeError as error:
         _free(state, tenant, operation)
@@ -256,6 +285,16 @@ def _free(state: State, tenant: Any, operation: Operation) -> None:
     refund = _same(state, operation, operation.params["asked"])
     if operation.state is OperationState.failed and refund.stripe_refund_id is None:
         refund.status = "failed"
+    state.session.commit()
+
+
+def _keep(state: State, tenant: Any, operation: Operation) -> None:
+    """Reserve again what another process with the same key has freed, which was only told to come back later."""
+    _lock_payment(state, tenant, operation)
+    state.session.refresh(operation)
+    refund = _same(state, operation, operation.params["asked"])
+    if operation.state is OperationState.unknown and refund.stripe_refund_id is None:
+        refund.status = "pending"
     state.session.commit()
 
 

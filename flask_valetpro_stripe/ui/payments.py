@@ -17,7 +17,7 @@ from .. import audit
 from .. import payments as acts
 from ..context import get_tenant
 from ..credentials import acting_for
-from ..enums import Mode, PaymentStatus
+from ..enums import Mode, OperationState, PaymentStatus
 from ..errors import ConnectionRevokedError, OutcomeUnknownError, ValetProStripeError
 from ..models import Dispute, StripePaymentMixin, key_of
 from ..money import format_amount, parse_amount
@@ -25,6 +25,7 @@ from ..payments.disputes import ENDED_WELL
 from ..payments.operations import CREATE_REFUND
 from ..payments.operations import find as find_operation
 from ..payments.refunded import left_of_each
+from ..payments.refunds import KeyUsedError
 from ..state import get_state
 from .access import is_fragment, user_id
 from .answers import go_back, render, shown_mode, take_done
@@ -155,10 +156,30 @@ def refund(key: str) -> BaseResponse:
     except ValetProStripeError as error:
         get_state().session.rollback()
         return _page(view, error=error, code=422, kept=key)
+    except KeyUsedError:
+        get_state().session.rollback()
+        return _used(view, key, once)
     except ValueError as error:
         get_state().session.rollback()
         return _page(view, error=ValetProStripeError(str(error), code="refund_form"), code=422, kept=key)
     return go_back("refunded", "payments", mode=view.mode, page=view.page)
+
+
+def _used(view: View, key: str, once: str | None) -> Response:
+    """Say what a form has asked for already, before its fields were changed."""
+    payment = _find(key)
+    operation = find_operation(get_state(), key_of(get_tenant()), payment.mode, CREATE_REFUND, str(once))
+    asked = operation.params["asked"]["amount"] if operation else None
+    amount = "all that was left" if asked is None else format_amount(asked, payment.currency)
+    said = f"This form has asked for a refund before: {amount}."
+    is_open = operation is not None and operation.state in (OperationState.new, OperationState.unknown)
+    hint = (
+        "Stripe has not answered yet whether it is made. Send it once more as it was, which makes it once."
+        if is_open
+        else "Look at what was given back. If more is to be, send the form again."
+    )
+    error = ValetProStripeError(said, code="refund_form", hint=hint)
+    return _page(view, error=error, code=422, kept=key, once=request.form.get("once") if is_open else None)
 
 
 def _find(key: str) -> StripePaymentMixin:

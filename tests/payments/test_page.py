@@ -185,6 +185,16 @@ def test_the_form_of_an_unknown_outcome_is_shown_again_and_makes_one_refund(
     assert "Send the same form once more" in text_of(answer)
     assert 'name="once" value="once-1"' in answer.text
     assert 'value="10.00"' in answer.text
+    changed = give_back(admin, payment, amount="15.00", reason="duplicate")
+    assert changed.status_code == 422
+    assert "This form has asked for a refund before: €10.00." in text_of(changed)
+    assert "Stripe has not answered yet whether it is made." in text_of(changed)
+    assert 'name="once" value="once-1"' in changed.text
     assert give_back(admin, payment, amount="10.00", reason="duplicate").status_code == 303
     assert [row.amount for row in refunds_of(plaza)] == [1000]
     assert [entry.action for entry in rows_of_audit(plaza)].count("refund_asked") == 1
+
+    again = give_back(admin, payment, amount="15.00", reason="duplicate")
+    assert "Look at what was given back." in text_of(again)
+    assert 'name="once" value="once-1"' not in again.text
+    assert [row.amount for row in refunds_of(plaza)] == [1000]

@@ -7,14 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
+from flask_valetpro_stripe import Mode
 from flask_valetpro_stripe.testing import Simulator
 from sample_app.extensions import db
-from sample_app.models import Payment, Ticket
+from sample_app.models import Payment, Tenant, Ticket
 from sample_app.sms import ConsoleSms, SmsError
 
 from .browser import GUEST, Browser, field_of, text_of
+from .money import pay_link, texted
 
 
 def _links_made(simulator: Simulator) -> list[tuple[str | None, int, str]]:
@@ -347,3 +349,33 @@ def test_nothing_is_texted_about_a_ticket_that_has_nothing_to_pay(staff: Browser
     sms.sent.clear()
     assert "no text was sent" in text_of(staff.send_and_follow(f"{place}/sms"))
     assert not sms.sent
+
+
+def test_test_money_pays_no_ticket_of_a_hotel_that_went_live(
+    app: Flask,
+    staff: Browser,
+    people: Callable[[str], Browser],
+    visitor: Browser,
+    simulator: Simulator,
+    sms: ConsoleSms,
+) -> None:
+    place = staff.open_ticket()
+    page = texted(sms)
+    open_link = pay_link(visitor.get(page).text)
+    with app.app_context():
+        account = db.session.scalars(select(Tenant).where(Tenant.slug == "plaza")).one().stripe_account_id
+    people("admin@plaza").connect_stripe(simulator, account, mode="live")
+    with app.app_context():
+        db.session.execute(update(Tenant).where(Tenant.slug == "plaza").values(stripe_mode=Mode.live))
+        db.session.commit()
+
+    simulator.pay(open_link)
+    simulator.deliver_all(app)
+    assert "Paid" not in text_of(visitor.get(page))
+    assert "No payment link" in text_of(staff.get("/tickets/"))
+    assert "Make payment link" in text_of(staff.get(place))
+
+    staff.send(f"{place}/link")
+    with app.app_context():
+        payments = db.session.scalars(select(Payment).order_by(Payment.id)).all()
+        assert [str(each.mode) for each in payments][-2:] == ["test", "live"]

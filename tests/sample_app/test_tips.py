@@ -188,3 +188,31 @@ def test_a_guest_s_tip_is_asked_for_on_the_account_of_the_guest_s_hotel(
     made = [request for request in simulator.requests if f"{request.method} {request.path}" == "POST /v1/payment_links"]
     assert made[-1].stripe_account == made[-2].stripe_account != made[0].stripe_account
     assert sorted(open_links(app, simulator)) == [2500, 2750]
+
+
+def test_a_tip_is_not_as_many_of_another_currency(
+    app: Flask, staff: Browser, visitor: Browser, simulator: Simulator, sms: ConsoleSms
+) -> None:
+    place = staff.open_ticket(amount="5000", currency="jpy")
+    page = texted(sms)
+    visitor.send(f"{page}/tip", tip="own", own="2000")
+    pay(app, simulator, visitor, page, card="bank_debit_fails")
+    with app.app_context():
+        intent = db.session.scalars(select(Payment.stripe_payment_intent_id).order_by(Payment.id.desc())).first()
+    simulator.settle(str(intent), succeeded=False)
+    simulator.deliver_all(app)
+
+    shown = text_of(staff.send_and_follow(f"{place}/link", amount="25.00", currency="eur", collect="charge"))
+    assert "€25.00" in shown
+    assert "€45.00" not in shown
+
+
+def test_nobody_has_links_made_without_end(
+    staff: Browser, visitor: Browser, simulator: Simulator, sms: ConsoleSms
+) -> None:
+    staff.open_ticket()
+    page = texted(sms)
+    answers = [visitor.send(f"{page}/tip", tip="own", own=f"1.{number:02d}") for number in range(25)]
+
+    assert "Please ask at the desk." in text_of(answers[-1])
+    assert len([request for request in simulator.requests if request.path == "/v1/payment_links"]) <= 20

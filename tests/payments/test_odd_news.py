@@ -1,0 +1,199 @@
+"""News that hardly ever come, or that an account's owner has arranged: what they cannot do, and where they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from threading import Event, Thread, current_thread
+from typing import Any
+
+import pytest
+import stripe
+
+from flask_valetpro_stripe import current_stripe, errors
+from flask_valetpro_stripe.payments.find import OPERATION_METADATA
+from flask_valetpro_stripe.testing import CardDeclined, Simulator, make_event
+from tests.payments.desk import Desk
+from tests.raw_keys.owner import put_transport
+from tests.simulator.helpers import client_with
+from tests.webhooks.stage import Stage
+
+WAYS: list[Callable[..., Any]] = [Desk.make, Desk.make_session]
+
+
+def tell(desk: Desk, event: dict[str, Any]) -> Any:
+    """Deliver one event, and return its row."""
+    stage = Stage(desk.host, desk.simulator, desk.tenant, desk.tenant)
+    assert stage.deliver({**event, "account": desk.account}).status_code == 200
+    return stage.rows()[-1]
+
+
+def last(desk: Desk, event_type: str) -> dict[str, Any]:
+    """Return a copy of the last event of a type."""
+    found = [event for event in desk.simulator.events_of(desk.account) if event["type"] == event_type][-1]
+    copied: dict[str, Any] = json.loads(json.dumps(found))
+    return copied
+
+
+def operation_of(desk: Desk, payment: Any) -> str:
+    (found,) = [operation.id for operation in desk.operations() if operation.payment_id == payment.id]
+    return str(found)
+
+
+def page_of(payment: Any) -> str:
+    return str(payment.stripe_payment_link_url or payment.checkout_url)
+
+
+@pytest.mark.parametrize("session_first", [True, False])
+def test_one_charge_pays_one_payment_whatever_its_owner_writes_into_metadata(
+    plaza: Desk, seaside: Desk, simulator: Simulator, session_first: bool
+) -> None:
+    first, second, other = plaza.make(), plaza.make(), seaside.make()
+    own = client_with(simulator, simulator._ledger.accounts[str(plaza.account)].test_secret_key)
+    price: Any = {"currency": "eur", "unit_amount": 2500, "product_data": {"name": "Parking"}}
+    link = own.v1.payment_links.create(
+        {
+            "line_items": [{"price_data": price, "quantity": 1}],
+            "metadata": {OPERATION_METADATA: operation_of(plaza, second)},
+            "payment_intent_data": {"metadata": {OPERATION_METADATA: operation_of(plaza, first)}},
+        }
+    )
+    simulator.pay(link.url)
+    news = ["checkout.session.completed", "payment_intent.succeeded"]
+    rows = [tell(plaza, last(plaza, each)) for each in (news if session_first else reversed(news))]
+    plaza.hear()
+
+    standing = sorted(str(plaza.now(payment).status) for payment in (first, second))
+    assert standing == ["COMPLETED", "PENDING"]
+    assert [row.error for row in rows] == [
+        None,
+        "The PaymentIntent pays another payment, so the event was not applied to this one.",
+    ]
+    assert seaside.now(other).status == "PENDING"
+
+
+def test_a_page_that_asked_for_nothing_pays_nothing(plaza: Desk) -> None:
+    payment = plaza.make()
+    session = {"id": "cs_1", "object": "checkout.session", "mode": "setup", "status": "complete"}
+    session |= {"payment_status": "no_payment_required", "amount_total": 2500, "currency": "eur"}
+    session |= {"payment_intent": None, "metadata": {OPERATION_METADATA: operation_of(plaza, payment)}}
+    tell(plaza, make_event("checkout.session.completed", session, account=plaza.account))
+
+    assert (plaza.now(payment).status, plaza.now(payment).paid_at) != ("COMPLETED", None)
+    assert plaza.now(payment).paid_at is None
+
+
+@pytest.mark.parametrize("make", WAYS)
+def test_a_debit_that_is_cancelled_on_its_way_ends(plaza: Desk, simulator: Simulator, make: Callable[..., Any]) -> None:
+    """Of some debits Stripe allows that (Stripe docs, "PaymentIntent lifecycle")."""
+    payment = make(plaza)
+    simulator.pay(page_of(payment), card="bank_debit")
+    plaza.hear()
+    intent = simulator._ledger.records[plaza.now(payment).stripe_payment_intent_id].data
+    assert (plaza.now(payment).status, intent["status"]) == ("PROCESSING", "processing")
+    # Past the simulator, which allows it of none.
+    intent["status"] = "requires_action"
+    with plaza.open():
+        current_stripe.client.v1.payment_intents.cancel(intent["id"])
+    plaza.hear()
+
+    assert plaza.now(payment).status == "CANCELED"
+    assert plaza.sync(payment).status == "CANCELED"
+
+
+@pytest.mark.parametrize("make", WAYS)
+def test_what_is_declined_on_an_open_page_is_not_waited_for(plaza: Desk, make: Callable[..., Any]) -> None:
+    payment = make(plaza)
+    with pytest.raises(CardDeclined):
+        plaza.simulator.pay(page_of(payment), card="4000000000000002")
+    failed = last(plaza, "payment_intent.payment_failed")
+    under_way = json.loads(json.dumps(failed)) | {"id": "evt_under_way", "type": "payment_intent.processing"}
+    under_way["data"]["object"] |= {"status": "processing", "last_payment_error": None}
+    tell(plaza, under_way)
+    assert plaza.now(payment).status == "PROCESSING"
+
+    tell(plaza, failed)
+    assert plaza.now(payment).status == "FAILED"
+    plaza.simulator.pay(page_of(payment))
+    plaza.hear()
+    assert plaza.now(payment).status == "COMPLETED"
+
+
+def test_what_an_old_endpoint_counts_as_given_back_of_a_deposit_is_not(plaza: Desk) -> None:
+    """Before 2025-03-31.basil a charge counted what was let go, too; and it may be told of before the capture."""
+    payment = plaza.make_intent(capture_method="manual", amount=5000)
+    plaza.confirm(payment)
+    plaza.hear()
+    with plaza.open():
+        intent = payment.stripe_payment_intent_id
+        current_stripe.client.v1.payment_intents.capture(intent, {"amount_to_capture": 1200})
+        current_stripe.client.v1.refunds.create({"payment_intent": intent, "amount": 300})
+    old = last(plaza, "charge.refunded") | {"id": "evt_old", "api_version": "2024-06-20"}
+    old["data"]["object"]["amount_refunded"] = 300 + 3800
+    tell(plaza, old)
+    plaza.hear()
+
+    found = plaza.now(payment)
+    assert (found.status, found.amount_taken, found.amount_refunded) == ("PARTIALLY_REFUNDED", 1200, 300)
+
+
+def test_a_refund_is_not_repeated_by_another_caller_but_looked_for(plaza: Desk, simulator: Simulator) -> None:
+    """What a call by the platform made, Stripe may not know under the key of a call by the account itself."""
+    payment = plaza.make()
+    simulator.pay(payment.stripe_payment_link_url)
+    payment = plaza.sync(payment)
+    simulator.faults.add("POST", "/v1/refunds", "drop_after", times=3)
+    with pytest.raises(errors.OutcomeUnknownError):
+        plaza.refund(payment, amount=1000, idempotency_key="once")
+    simulator.faults.clear()
+    operation = plaza.operations()[-1]
+    plaza.change(operation, params={**operation.params, "by_key": True})
+    simulator.requests.clear()
+
+    with pytest.raises(errors.OutcomeUnknownError, match="through another connection"):
+        plaza.refund(payment, amount=1000, idempotency_key="once")
+
+    assert [request for request in simulator.requests if request.path == "/v1/refunds"] == []
+    assert simulator.object(payment.stripe_charge_id)["amount_refunded"] == 1000
+
+
+def test_what_another_process_has_freed_is_reserved_again_when_the_answer_is_lost(
+    plaza: Desk, simulator: Simulator
+) -> None:
+    """Two send one form; Stripe makes the refund for the first, and tells the second to come back later."""
+    payment = plaza.make(amount=10_000)
+    simulator.pay(payment.stripe_payment_link_url)
+    payment = plaza.sync(payment)
+    transport, made, go_on, first = put_transport(plaza.host), Event(), Event(), Event()
+
+    def lose(method: str, url: str, body: str) -> str:
+        if method == "POST" and url.endswith("/v1/refunds") and current_thread().name == "first":
+            made.set()
+            assert go_on.wait(30)
+            raise stripe.APIConnectionError("lost")
+        return body
+
+    def refund(amount: int, key: str) -> str:
+        try:
+            return str(plaza.refund(payment, amount=amount, idempotency_key=key).status)
+        except errors.ValetProStripeError as error:
+            return error.code
+
+    def begin() -> None:
+        answers.append(refund(6000, "once"))
+        first.set()
+
+    answers: list[str] = []
+    transport.after = lose
+    Thread(target=begin, name="first").start()
+    assert made.wait(30)
+    simulator.faults.add("POST", "/v1/refunds", "rate_limit", times=10)
+    assert refund(6000, "once") == "rate_limit"
+    simulator.faults.clear()
+    go_on.set()
+    assert first.wait(30)
+
+    assert answers == ["outcome_unknown"]
+    assert refund(4001, "another") == "refund_too_large"
+    assert refund(6000, "once") == "succeeded"
+    assert simulator.object(payment.stripe_charge_id)["amount_refunded"] == 6000
