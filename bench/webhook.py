@@ -1,6 +1,6 @@
 """What taking in a webhook costs, beside the ordinary ORM view that a Flask developer would write by hand.
 
-    .venv/bin/python bench/webhook.py [--reference ../shared/bench] [--rounds 30] [--sqlite] [--statements]
+    .venv/bin/python bench/webhook.py [--reference ../shared/bench] [--rounds 16] [--sqlite] [--statements]
 
 Each app is one process, driven through its WSGI callable. Short bursts alternate with bursts of the ORM view, ``c``
 (c X c Y c ...), so that a machine whose speed drifts changes both alike; a ratio is a burst's CPU against its two
@@ -198,7 +198,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What taking in a webhook costs.")
     default = os.environ.get("BENCH_REFERENCE", str(ROOT.parent / "shared" / "bench"))
     parser.add_argument("--reference", type=Path, default=Path(default), help="the folder of the reference views")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--sqlite", action="store_true", help="measure on SQLite files, not on PostgreSQL")
     parser.add_argument("--statements", action="store_true", help="list the statements of one delivery")

@@ -35,7 +35,9 @@ class Deliveries:
     def genuine(self) -> Request:
         """Return a signed event that is new."""
         number = next(self._numbers)
-        # More would be about payments that are paid already, and cheap.
+        if number >= len(self._order):
+            # More would be about payments that are paid already, and cheap.
+            raise SystemExit("The reference has no more payments that are not paid: ask for fewer --rounds.")
         i = self._order[number]
         body = events.event_body(f"evt_1{self._run}{number:09d}", i, i % events.N_TENANTS)
         self._sent.append(body)
