@@ -95,8 +95,6 @@ def needs_link(ticket: Ticket) -> bool:
     payment = ticket.payment
     if payment is None or payment.status == PaymentStatus.CANCELED or is_used_up(payment) or bill.is_covering(payment):
         return bill.due(ticket) > 0
-    if payment.mode != ticket.tenant.stripe_mode:
-        return bill.due(ticket) > 0 and not bill.is_held(payment)
     return not payment.stripe_payment_link_url and payment.status in _OPEN
 
 
