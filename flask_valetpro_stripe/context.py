@@ -96,8 +96,8 @@ def get_tenant() -> Any:
     tenant = _load_tenant()
     if tenant is None and _override.get() is not None:
         raise NoTenantError(
-            "This event is of the platform's own account, which has no tenant.",
-            hint="Ask 'if current_tenant:' first, or look at event.tenant_id.",
+            "No tenant here: this is an event of the platform's own account, or the code runs in tenant_context(None).",
+            hint="Ask 'if current_tenant:' first.",
         )
     if tenant is None:
         raise NoTenantError(

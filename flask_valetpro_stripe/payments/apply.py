@@ -35,9 +35,9 @@ _MAY_FOLLOW: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
 }
 #: The words of a paid payment that refunds, and their failures, lead to and fro.
 _BY_REFUNDS: Final = frozenset({_S.COMPLETED, _S.PARTIALLY_REFUNDED, _S.REFUNDED})
-#: The ``payment_status`` of a paid Checkout Session (Stripe docs, "Fulfill orders"). Ours never ask for nothing, so one
-#: for which no payment was required is none of ours, whatever its metadata say.
-PAID_SESSION: Final = "paid"
+#: The ``payment_status`` of a Checkout Session that is paid, and of one that asked for nothing, as ours never do
+#: (Stripe docs, "Fulfill orders").
+PAID_SESSION, _FREE_SESSION = "paid", "no_payment_required"
 _PAID: Final = frozenset(_S) - MAY_BE_PAID
 #: The year 9999.
 _LAST_STAMP: Final = 253_370_764_800
@@ -65,6 +65,9 @@ def apply_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bo
     """
     if session.get("status") == "expired":
         return _apply_expired(payment, session)
+    if session.get("payment_status") == _FREE_SESSION:
+        # None of ours, whatever its metadata say.
+        return False
     intent = _id_of(session.get("payment_intent"))
     _agree(payment, session.get("amount_total"), session.get("currency"))
     _agree_on_intent(payment, intent)
@@ -98,6 +101,7 @@ def apply_failed_session(payment: StripePaymentMixin, session: Mapping[str, Any]
     if payment.status in _PAID:
         return False
     _agree(payment, session.get("amount_total"), session.get("currency"))
+    _agree_on_intent(payment, _id_of(session.get("payment_intent")))
     changed = _note(payment, "stripe_checkout_session_id", session.get("id"))
     changed |= _note(payment, "stripe_payment_intent_id", _id_of(session.get("payment_intent")))
     payment.checkout_url = None
@@ -123,8 +127,7 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     _agree(payment, intent.get("amount"), intent.get("currency"))
     if paid:
         _agree_on_received(payment, intent.get("amount_received", payment.amount))
-        _agree_on_intent(payment, intent.get("id"))
-    _require_no_others(payment, intent.get("id"))
+    _agree_on_intent(payment, intent.get("id"))
     changed = _note(payment, "stripe_payment_intent_id", intent.get("id"))
     if has_failed:
         changed |= apply_status(payment, PaymentStatus.FAILED)

@@ -6,13 +6,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-import sqlalchemy as sa
-
 from ..models import Refund, StripePaymentMixin, key_of
 from ..state import get_state
 from . import operations
 from .apply import ContradictionError, apply_refunded, note_paying
-from .find import OPERATION_METADATA, is_id, is_text
+from .find import OPERATION_METADATA, find_row, is_id, is_text
 from .refunded import FREED, given_back
 
 log = logging.getLogger(__name__)
@@ -46,7 +44,8 @@ def apply_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refu
 
 def _known(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund | None:
     model = get_state().models.Refund
-    return _find(payment, model.stripe_refund_id == refund["id"])
+    found: Refund | None = find_row(payment, model, model.stripe_refund_id == refund["id"])
+    return found
 
 
 def _reserved(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund | None:
@@ -57,8 +56,9 @@ def _reserved(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund 
     if not is_text(operation):
         return None
     model = state.models.Refund
-    row = _find(
+    row: Refund | None = find_row(
         payment,
+        model,
         model.operation_id == operation,
         model.stripe_refund_id.is_(None),
         # Metadata can be written by whoever owns the account.
@@ -67,13 +67,6 @@ def _reserved(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund 
     if row is not None:
         operations.finish(state, state.session.get_one(state.models.Operation, row.operation_id))
     return row
-
-
-def _find(payment: StripePaymentMixin, *which: sa.ColumnElement[bool]) -> Refund | None:
-    state = get_state()
-    model = state.models.Refund
-    same = sa.select(model).where(model.payment_id == key_of(payment), *which)
-    return state.session.scalar(same.execution_options(populate_existing=True))
 
 
 def _foreign(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refund:

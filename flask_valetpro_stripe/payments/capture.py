@@ -109,7 +109,7 @@ def _params(payment: StripePaymentMixin, amount: int) -> dict[str, Any]:
     if payment.application_fee_amount and amount < payment.amount:
         # Without one Stripe would take the fee of the whole; that it takes a fee of 0 here is said nowhere.
         step, fee = smallest_step(payment.currency), payment.application_fee_amount * amount // payment.amount
-        params["application_fee_amount"] = max(fee - fee % step, step)
+        params["application_fee_amount"] = max(fee - fee % step, min(step, payment.application_fee_amount))
     return params
 
 

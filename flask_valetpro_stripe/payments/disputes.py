@@ -13,7 +13,7 @@ from ..models import Connection, Dispute, StripePaymentMixin, key_of
 from ..state import State, get_state
 from .apply import ContradictionError, apply_paid, time_of, word_by_refunds
 from .fetch import fetch
-from .find import is_id, is_text
+from .find import find_row, is_id, is_text
 
 log = logging.getLogger(__name__)
 #: Ended for the tenant: the money is with it (Stripe docs, "Disputes"). Not ``lost``: there it is the guest's.
@@ -81,10 +81,9 @@ def apply_dispute(payment: StripePaymentMixin, dispute: Mapping[str, Any]) -> bo
 
 
 def _known(payment: StripePaymentMixin, dispute: Mapping[str, Any]) -> Dispute | None:
-    state = get_state()
-    model = state.models.Dispute
-    same = sa.select(model).where(model.payment_id == key_of(payment), model.stripe_dispute_id == dispute["id"])
-    return state.session.scalar(same.execution_options(populate_existing=True))
+    model = get_state().models.Dispute
+    found: Dispute | None = find_row(payment, model, model.stripe_dispute_id == dispute["id"])
+    return found
 
 
 def _new(payment: StripePaymentMixin, dispute: Mapping[str, Any]) -> Dispute:

@@ -12,7 +12,7 @@ from ..enums import CollectedVia, Mode
 from ..errors import ValetProStripeError
 from ..models import Connection, Models, StripePaymentMixin, key_of
 from ..models.locked import LockedPayment, columns_of
-from ..state import State
+from ..state import State, get_state
 
 PaymentT = TypeVar("PaymentT", bound=StripePaymentMixin)
 
@@ -88,6 +88,12 @@ def find_for_object(
     connection = state.session.connection({"mapper": sa.inspect(state.models.Payment)})
     found = connection.execute(finding, values).first()
     return None if found is None else LockedPayment(found._asdict())
+
+
+def find_row(payment: StripePaymentMixin, model: Any, *which: sa.ColumnElement[bool]) -> Any:
+    """Return a payment's own row of a model, a refund or a dispute, as it is in the database; None if it has none."""
+    same = sa.select(model).where(model.payment_id == key_of(payment), *which)
+    return get_state().session.scalar(same.execution_options(populate_existing=True))
 
 
 def given(tenant_id: Any, account_id: str | None, mode: Mode, same: Mapping[str, Any]) -> dict[str, Any]:

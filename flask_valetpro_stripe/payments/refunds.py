@@ -264,10 +264,10 @@ def _make(state: State, tenant: Any, client: stripe.StripeClient, operation: Ope
     try:
         found = operations.run(state, operation, "Making the refund", client.v1.refunds.create)
     except OutcomeUnknownError:
-        _keep(state, tenant, operation)
+        _follow(state, tenant, operation)
         raise
     except ValetProStripeError as error:
-        _free(state, tenant, operation)
+        _follow(state, tenant, operation)
         refused = _in_plain_words(error) if is_decision(error) else error
         raise refused from None
     _apply(state, tenant, operation, found)
@@ -278,23 +278,20 @@ def _lock_payment(state: State, tenant: Any, operation: Operation) -> StripePaym
     return lock_own(state, tenant, state.session.get_one(state.models.Payment, operation.payment_id))
 
 
-def _free(state: State, tenant: Any, operation: Operation) -> None:
-    """Free what was reserved, unless another process has taken the refund up again, or Stripe has it after all."""
+#: What a refund's row says until Stripe has it, by how its operation stands.
+_BY_OPERATION: Final = {OperationState.unknown: "pending", OperationState.failed: "failed"}
+
+
+def _follow(state: State, tenant: Any, operation: Operation) -> None:
+    """Free what was reserved if the operation failed, and reserve it again while its outcome is unknown. Commits.
+
+    Other processes with the same key may have been told otherwise meanwhile, and Stripe may have it after all.
+    """
     _lock_payment(state, tenant, operation)
     state.session.refresh(operation)
     refund = _same(state, operation, operation.params["asked"])
-    if operation.state is OperationState.failed and refund.stripe_refund_id is None:
-        refund.status = "failed"
-    state.session.commit()
-
-
-def _keep(state: State, tenant: Any, operation: Operation) -> None:
-    """Reserve again what another process with the same key has freed, which was only told to come back later."""
-    _lock_payment(state, tenant, operation)
-    state.session.refresh(operation)
-    refund = _same(state, operation, operation.params["asked"])
-    if operation.state is OperationState.unknown and refund.stripe_refund_id is None:
-        refund.status = "pending"
+    if refund.stripe_refund_id is None:
+        refund.status = _BY_OPERATION.get(operation.state, refund.status)
     state.session.commit()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -142,7 +142,6 @@ def _is_refused(operation: Operation, error: ValetProStripeError) -> bool:
 def _look_for_made(state: State, tenant: Any, operation: Operation) -> Outcome:
     way, client = WAYS[operation.kind], client_for(state, connection_of(state, operation, tenant))
     payment = state.session.get_one(state.models.Payment, operation.payment_id)
-    state.session.commit()
     made = _find(state, operation, way.service(client).list, _around(operation) if way.is_listed_by_time else {})
     if made is not None:
         payment = note_made(way, state, tenant, operation, payment, made)
@@ -183,14 +182,13 @@ def _look_for_refund(state: State, tenant: Any, operation: Operation) -> Outcome
     of_payment = {
         name: value for name, value in operation.params["sent"].items() if name in ("payment_intent", "charge")
     }
-    state.session.commit()
     found = _find(state, operation, client.v1.refunds.list, of_payment)
     if found is not None:
         refunds._apply(state, tenant, operation, found)
         return Outcome.done
     refunds._lock_payment(state, tenant, operation)
     is_news = operations.never_made(state, operation)
-    refunds._free(state, tenant, operation)
+    refunds._follow(state, tenant, operation)
     if is_news:
         freed = refunds._same(state, operation, operation.params["asked"])
         state.tell(signals.refund_updated, tenant=tenant, refund=freed)
@@ -200,27 +198,29 @@ def _look_for_refund(state: State, tenant: Any, operation: Operation) -> Outcome
 def _find(
     state: State, operation: Operation, list_: Callable[..., Any], asked: dict[str, Any]
 ) -> Mapping[str, Any] | None:
-    """Return the object that an operation made, or None if Stripe has none.
+    """Return the object that an operation made, or None if Stripe has none. Commits.
 
     :param asked: what narrows the list; if nothing does, it is looked through until what was made before.
     :raises OutcomeUnknownError: if there are too many objects to look through.
     """
+    # Read now: no transaction stays open while the network is asked.
+    id_, began = operation.id, operation.created_at
+    state.session.commit()
     for object_ in each_of(list_, asked, what="Looking for what was made", most_pages=_MOST_PAGES):
         maker: Any = (object_.get("metadata") or {}).get(OPERATION_METADATA)
-        if maker == operation.id:
+        if maker == id_:
             return object_
-        if not asked and is_text(maker) and _was_done_before(state, maker, operation):
+        if not asked and is_text(maker) and _was_done_before(state, maker, began):
             return None
     return None
 
 
-def _was_done_before(state: State, maker: str, operation: Operation) -> bool:
-    """Tell whether an operation was done before another one began, with some room for clocks that differ."""
+def _was_done_before(state: State, maker: str, moment: datetime) -> bool:
+    """Tell whether an operation was done before a moment, with some room for clocks that differ. Commits."""
     model = state.models.Operation
-    same = (model.id == maker, model.tenant_id == operation.tenant_id, model.state == OperationState.done)
-    is_before = model.attempted_at < operation.created_at - timedelta(hours=1)
-    found = state.session.scalar(sa.select(model.id).where(*same, is_before)) is not None
-    # No transaction stays open while the network is asked.
+    is_before = model.attempted_at < moment - timedelta(hours=1)
+    done = sa.select(model.id).where(model.id == maker, model.state == OperationState.done, is_before)
+    found = state.session.scalar(done) is not None
     state.session.commit()
     return found
 

@@ -89,7 +89,7 @@ class Line:
         return due_at if due_at is not None and due_at > utcnow() else None
 
     @property
-    def is_stripes(self) -> bool:
+    def is_left_to_stripe(self) -> bool:
         """Return whether it is tried again when Stripe delivers it again, and not by a worker."""
         return get_state().config.processing == "inline"
 

@@ -294,7 +294,8 @@ def _lines(payments: Sequence[Any], kept: str | None, once: str | None) -> list[
         is_kept, rest = str(key_of(payment)) == kept, left.get(key_of(payment), 0)
         sent = request.form if is_kept and (rest > 0 or once) else {}
         once_now = (once if is_kept else None) or secrets.token_urlsafe(12)
-        lines.append(Line(payment, rest, once_now, sent, payment in with_money and payment not in refundable))
+        is_cut_off = payment.status in _REFUNDABLE and payment.connection_id in cut_off
+        lines.append(Line(payment, rest, once_now, sent, is_cut_off))
     return lines
 
 

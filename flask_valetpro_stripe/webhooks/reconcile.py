@@ -23,11 +23,14 @@ from . import endpoint_check, missed
 from .claims import claim_next
 from .inbox import Fetchers, work
 from .turns import tenants_waiting
+from .worker import FAILURES
 
 log = logging.getLogger(__name__)
 #: How often a step is tried that Stripe is too busy for.
 TRIES: Final = 5
 _FIRST_PAUSE: Final = 1.0
+#: How many events a problem names.
+_NAMED: Final = 5
 #: What only the tenant can mend: it is told on its page, and is no reason to wake the operator.
 _THE_TENANTS: Final = (NotConnectedError, InvalidKeyError, MissingPermissionError)
 
@@ -162,23 +165,15 @@ def _waiting_events(scope: Scope) -> Iterator[Step]:
             def work_off(report: Report, tenant_id: Any = tenant_id, whose: str = whose) -> None:
                 worked = list(_work_off(scope, tenant_id))
                 report.done["events worked on"] += len(worked)
-                failed = [event_id for event_id, status in worked if status in _FAILED]
+                failed = [event_id for event_id, status in worked if status in FAILURES]
                 if failed:
                     named = ", ".join(failed[:_NAMED]) + (", …" if failed[_NAMED:] else "")
                     report.problems.append(
-                        f"{whose}: {_count(len(failed))} failed: {named}. 'flask stripe health' tells what to do."
+                        f"{whose}: events that failed, {len(failed)} in all: {named}. 'flask stripe health' tells what "
+                        "to do."
                     )
 
             yield Step(whose, work_off)
-
-
-#: How many events a problem names.
-_NAMED: Final = 5
-_FAILED: Final = (EventStatus.failed, EventStatus.dead)
-
-
-def _count(events: int) -> str:
-    return "1 event" if events == 1 else f"{events} events"
 
 
 def _work_off(scope: Scope, tenant_id: Any) -> Iterator[tuple[str, EventStatus | None]]:

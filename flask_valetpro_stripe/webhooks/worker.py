@@ -26,7 +26,8 @@ LONGEST: Final = 1.0
 IDLE: Final = 1.0
 #: Seconds before the database is tried again that could not answer.
 _AWAY: Final = 2.0
-_FAILURES: Final = (EventStatus.failed, EventStatus.dead)
+#: What a try that failed leaves an event as.
+FAILURES: Final = (EventStatus.failed, EventStatus.dead)
 #: Is called with what became of an event; None if somebody else has it.
 Told = Callable[[EventStatus | None], object]
 
@@ -81,7 +82,7 @@ def _drain_share(
             break
         done[str(status or "lost")] += 1
         on_done(status)
-        if status in _FAILURES:
+        if status in FAILURES:
             # What fails once fails often, and would take all of its turns: it counts as a whole one.
             seconds *= SHARE / done.total()
             break
