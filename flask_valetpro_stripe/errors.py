@@ -123,3 +123,5 @@ class OutcomeUnknownError(ValetProStripeError):
     default_hint = "Repeat the call with the same idempotency_key: it makes at most one object at Stripe."
     #: Stripe failed over the call, and keeps that as its answer: by the same key it will only be repeated.
     is_saved = False
+    #: Stripe is answering the same call elsewhere: a form that was sent twice, for example.
+    is_under_way = False

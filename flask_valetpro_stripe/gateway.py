@@ -314,7 +314,7 @@ def _translate(error: stripe.StripeError, what: str) -> ValetProStripeError:
         )
     if isinstance(error, (stripe.APIConnectionError, stripe.APIError)) or _is_under_way(error):
         unknown = OutcomeUnknownError(f"{what} did not get an answer from Stripe.", hint="Try again in a moment.")
-        unknown.is_saved = _is_replayed(error)
+        unknown.is_saved, unknown.is_under_way = _is_replayed(error), _is_under_way(error)
         return unknown
     reason = scrub(error.user_message or "")
     return ValetProStripeError(f"{what} was refused by Stripe: {reason or code}", code=code)
@@ -339,8 +339,8 @@ def _is_replayed(error: stripe.StripeError) -> bool:
 
 
 def _is_under_way(error: stripe.StripeError) -> bool:
-    """Tell whether the same call is being answered elsewhere; v1 has no class of its own for that."""
-    return isinstance(error, stripe.IdempotencyError) and error.http_status == 409
+    """Tell whether the same call is being answered elsewhere; the SDK has a class for that in v2 only."""
+    return isinstance(error, (stripe.APIError, stripe.IdempotencyError)) and error.http_status == 409
 
 
 def to_stripe(config: Config, address: object) -> str:

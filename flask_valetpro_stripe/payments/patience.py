@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..errors import ValetProStripeError
+from ..errors import OutcomeUnknownError, ValetProStripeError
 from ..gateway import RATE_LIMITED, ask_stripe
 from ..state import State
 
@@ -22,13 +22,20 @@ _sleep = time.sleep
 def ask_patiently(state: State, tenant_id: Any, what: str, call: Callable[..., Any], *args: Any) -> Any:
     """Return what ``call`` returns; while Stripe has no time for it, it is made again after a random moment.
 
+    So it is while Stripe is answering the same call elsewhere, however often the tenant has waited: every sender of
+    one form gets the one answer.
+
     :raises ValetProStripeError: as :func:`.gateway.ask_stripe` does; at once if the tenant has waited too often.
     """
     for tries in range(1, MOST_TRIES):
         try:
             return ask_stripe(what, call, *args)
         except ValetProStripeError as error:
-            if error.code != RATE_LIMITED or not state.waits.may(tenant_id):
+            if not _is_under_way(error) and (error.code != RATE_LIMITED or not state.waits.may(tenant_id)):
                 raise
-        _sleep(random.uniform(0, LONGEST_WAIT * 2 ** (tries - 1)))  # noqa: S311
+        _sleep(random.uniform(0.5, 1) * LONGEST_WAIT * 2 ** (tries - 1))  # noqa: S311
     return ask_stripe(what, call, *args)
+
+
+def _is_under_way(error: ValetProStripeError) -> bool:
+    return isinstance(error, OutcomeUnknownError) and error.is_under_way
