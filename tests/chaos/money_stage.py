@@ -15,7 +15,7 @@ import stripe
 from flask_valetpro_stripe import Mode, payments
 from flask_valetpro_stripe.errors import OutcomeUnknownError, ValetProStripeError
 from flask_valetpro_stripe.models import types
-from flask_valetpro_stripe.payments import unfinished
+from flask_valetpro_stripe.payments import patience, unfinished
 from flask_valetpro_stripe.testing import CardDeclined, LinkInactive, Simulator
 from tests.hosts import Host, make_host
 from tests.openapi.clients import client_with
@@ -195,6 +195,7 @@ def make_money_stage(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Give two hotels on a database, in a time that is moved by hand."""
     clock = Clock()
     monkeypatch.setattr(types, "datetime", clock)
+    monkeypatch.setattr(patience, "_sleep", lambda seconds: None)
     logging.disable()
     try:
         with make_host(database_url, simulator=Simulator()) as host:
