@@ -19,6 +19,7 @@ from .payments.apply import (
     apply_failed_session,
     apply_intent,
     apply_session,
+    happened_at,
 )
 from .payments.apply_refunds import apply_refund
 from .payments.disputes import apply_dispute, fetch_dispute, intent_of
@@ -46,12 +47,15 @@ def _on_payment(
     if event.scope.startswith(TENANTS_OWN) and not _is_by_key(payment):
         # Its tenant can sign what it likes. What the platform is party to, only Stripe's events to it may change.
         return
+    was_paid_at = payment.paid_at
     try:
         # It has all the attributes that they look at.
         changed = apply(cast(StripePaymentMixin, payment), event.object)
     except ContradictionError as error:
         event.error = str(error)
         return
+    if payment.paid_at != was_paid_at:
+        payment.paid_at = happened_at(event.payload)
     save(state.session, state.models.Payment, payment)
     if changed:
         _tell_updated(event, getattr(payment, state.models.payment_tenant), payment.key)
@@ -75,7 +79,7 @@ def _is_by_key(payment: LockedPayment) -> bool:
 def mark_session(event: WebhookEvent) -> None:
     """Bring the payment to what its Checkout Session says."""
     is_tenants = event.scope.startswith(TENANTS_OWN)
-    paid = (get_state(), event.tenant_id, event.account_id, event.mode, event.object)
+    paid = (get_state(), event.tenant_id, event.account_id, event.mode, event.object, happened_at(event.payload))
     key = None if is_tenants else mark_paid(*paid)
     if key is None:
         _on_payment(event, apply_session)

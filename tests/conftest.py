@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import stripe
 
 from flask_valetpro_stripe.testing import Simulator
+from tests.compiled import keep_compiled
 from tests.guards import only_loopback, refuse_sockets_beyond_loopback, untouched_stripe_module
 from tests.servers import PostgreSQL, running_postgresql
 from tools.system_parts import PARTS, Part, missing
@@ -56,6 +57,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for part in missing(["chromium", "postgresql", "redis"]):
         terminalreporter.section(f"{part.title} is missing: its tests did not run", red=True, bold=True)
         terminalreporter.line(f"Install it with: {part.command()}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _keep_compiled() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        keep_compiled(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """A host app made by the contract, for any key type and database: the stage that the tests of the package play on."""
 
 import base64
+import copy
 import functools
 import secrets
 import sys
@@ -170,7 +171,8 @@ class Host:
                 self.db.session.remove()
                 for engine in self.db.engines.values():
                     engine.dispose()
-        forget_models()
+        if self.db not in (kept[0] for kept in _KEPT.values()):
+            forget_models()
 
     def __enter__(self) -> Self:
         return self
@@ -189,8 +191,9 @@ def make_host(
     simulator: Simulator | None = None,
     csrf: str | None = None,
     admin_check: bool = True,
+    own_models: bool = False,
 ) -> Host:
-    """Return a host with fresh models and one app on ``database_url``.
+    """Return a host with one app on ``database_url``.
 
     The tenant of a request is named by its header ``X-Tenant``, as a subdomain would; without it, it is the user's own.
     Only an admin of that very tenant may manage it.
@@ -198,9 +201,9 @@ def make_host(
     :param key: what the primary keys of tenants and payments are: one of :data:`KEYS`.
     :param config: settings on top of (or in place of) those that tests need.
     :param simulator: where all calls to Stripe go.
+    :param own_models: whether it own_models to what happens to its models or its session, which must be its own then.
     """
-    db, tenant, payment, user = make_models(key)
-    valetpro = ValetProStripe(db, tenant=tenant, payment=payment)
+    db, tenant, payment, user, valetpro = _declare(key) if own_models else _declared(key)
     host = Host(db, valetpro, tenant, payment, user, simulator)
 
     @valetpro.tenant_loader
@@ -218,6 +221,27 @@ def make_host(
 
     host.app = host.add_app(database_url, config=config, csrf=csrf)
     return host
+
+
+_Declared = tuple[SQLAlchemy, Any, Any, Any, ValetProStripe]
+#: Models of hosts that have ended, for each kind of key: to map them takes longer than most tests do.
+_KEPT: dict[str, _Declared] = {}
+
+
+def _declared(key: str) -> _Declared:
+    """Return models, and an extension on them that is like a new one."""
+    if key not in _KEPT:
+        _KEPT[key] = _declare(key)
+    *models, kept = _KEPT[key]
+    valetpro = copy.copy(kept)
+    valetpro._callbacks, valetpro._registry = copy.deepcopy((kept._callbacks, kept._registry))
+    db, tenant, payment, user = models
+    return db, tenant, payment, user, valetpro
+
+
+def _declare(key: str) -> _Declared:
+    db, tenant, payment, user = make_models(key)
+    return db, tenant, payment, user, ValetProStripe(db, tenant=tenant, payment=payment)
 
 
 class Templates(BytecodeCache):

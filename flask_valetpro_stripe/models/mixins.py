@@ -127,6 +127,7 @@ class StripePaymentMixin:
     connection_id: Mapped[int] = mapped_column(sa.ForeignKey("stripe_connection.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, onupdate=utcnow)
+    #: When Stripe's event says that it was paid; where Stripe was asked, when it answered so.
     paid_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     #: The last JSON of the object that Stripe told us about. Columns are only for what we query or constrain.
     stripe_object: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON)

@@ -69,6 +69,7 @@ def apply_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bo
         # None of ours, whatever its metadata say.
         return False
     intent = _id_of(session.get("payment_intent"))
+    _require_own_page(payment, session)
     _agree(payment, session.get("amount_total"), session.get("currency"))
     _agree_on_intent(payment, intent)
     changed = False
@@ -100,6 +101,7 @@ def apply_failed_session(payment: StripePaymentMixin, session: Mapping[str, Any]
     """
     if payment.status in _PAID:
         return False
+    _require_own_page(payment, session)
     _agree(payment, session.get("amount_total"), session.get("currency"))
     _agree_on_intent(payment, _id_of(session.get("payment_intent")))
     changed = _note(payment, "stripe_checkout_session_id", session.get("id"))
@@ -125,6 +127,7 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     if status == "canceled":
         return _apply_canceled(payment, intent)
     _agree(payment, intent.get("amount"), intent.get("currency"))
+    _require_fee(payment, intent)
     if paid:
         _agree_on_received(payment, intent.get("amount_received", payment.amount))
     _agree_on_intent(payment, intent.get("id"))
@@ -218,6 +221,7 @@ def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool
     if not charge.get("paid"):
         return False
     _agree(payment, charge.get("amount"), charge.get("currency"))
+    _require_fee(payment, charge)
     changed = note_paying(payment, charge.get("payment_intent"), charge.get("id"))
     changed |= _note(payment, "receipt_url", charge.get("receipt_url"), fits=is_address)
     changed |= _note(payment, "receipt_email", charge.get("receipt_email"), fits=is_text)
@@ -250,6 +254,12 @@ def _note_deadline(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bo
 def time_of(stamp: Any) -> datetime | None:
     """Return Stripe's time as aware UTC; None if it is none that a database holds."""
     return datetime.fromtimestamp(stamp, UTC) if type(stamp) is int and 0 < stamp < _LAST_STAMP else None
+
+
+def happened_at(event: Mapping[str, Any]) -> datetime:
+    """Return when the thing happened that a Stripe event tells of, as aware UTC: not later than now."""
+    now = datetime.now(UTC)
+    return min(time_of(event.get("created")) or now, now)
 
 
 def apply_refunded(payment: StripePaymentMixin, amount: int) -> bool:
@@ -322,6 +332,32 @@ def _require_no_others(payment: StripePaymentMixin, intent_id: Any) -> None:
     if session.scalar(others.limit(1)):
         log.error("an intent is said to pay payment %s, and pays another one: it was not applied", key_of(payment))
         raise ContradictionError("The PaymentIntent pays another payment, so the event was not applied to this one.")
+
+
+def _require_own_page(payment: StripePaymentMixin, session: Mapping[str, Any]) -> None:
+    """Return if a Checkout Session is one that we made for the payment, or our link did, as far as we know.
+
+    Whoever owns the account can write our metadata on a session of its own.
+    """
+    known = {
+        "payment_link": payment.stripe_payment_link_id,
+        "id": payment.stripe_checkout_session_id,
+        "payment_intent": payment.stripe_payment_intent_id,
+    }
+    name, ours = next(((name, id_) for name, id_ in known.items() if id_), (None, None))
+    if name and _id_of(session.get(name)) != ours:
+        log.error("a session that is not ours is said to pay payment %s: it was not applied", key_of(payment))
+        raise ContradictionError("The Checkout Session was not made for the payment, so the event was not applied.")
+
+
+def _require_fee(payment: StripePaymentMixin, paying: Mapping[str, Any]) -> None:
+    """Return if an intent or a charge carries the platform's fee, where we asked for one.
+
+    Only the platform can ask for a fee; whoever owns the account can write our metadata on a charge of its own.
+    """
+    if payment.application_fee_amount and paying.get("application_fee_amount", True) is None:
+        log.error("payment %s is said to be paid without the platform's fee: it was not applied", key_of(payment))
+        raise ContradictionError("What was paid carries no fee for the platform, so the event was not applied.")
 
 
 def note_paying(payment: StripePaymentMixin, intent: Any, charge: Any) -> bool:

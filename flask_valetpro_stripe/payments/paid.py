@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -21,8 +21,10 @@ _TOO_LARGE: Final = 2**63
 _SET: Final = ("status", "paid_at", "stripe_checkout_session_id", "stripe_payment_intent_id", "stripe_object")
 
 
-def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, session: Mapping[str, Any]) -> Any:
-    """Return the key of the payment that a session turned COMPLETED; None if nothing was changed.
+def mark_paid(
+    state: State, tenant_id: Any, account_id: str | None, mode: Mode, session: Mapping[str, Any], at: datetime
+) -> Any:
+    """Return the key of the payment that a session turned COMPLETED, paid ``at``; None if nothing was changed.
 
     It does what :func:`.apply.apply_session` does with a paid session of a payment that is not paid yet, which is the
     usual way of things. Whatever else a session may say, or be about, is left to that. The caller commits.
@@ -43,7 +45,7 @@ def mark_paid(state: State, tenant_id: Any, account_id: str | None, mode: Mode, 
         "amount_": amount,
         "currency_": session.get("currency"),
         "status": PaymentStatus.COMPLETED,
-        "now": datetime.now(UTC),
+        "paid_at_": at,
         "stripe_checkout_session_id": session["id"],
         "stripe_payment_intent_id": intent,
         "stripe_object": snapshot(session),
@@ -61,7 +63,7 @@ def _marking(models: Models, names: tuple[str, ...]) -> Any:
     mapper = sa.inspect(models.Payment)
     column: Any = mapper.columns
     set_ = {column[name]: sa.bindparam(name, type_=column[name].type) for name in _SET if name != "paid_at"}
-    now = sa.bindparam("now", type_=column.paid_at.type)
+    at = sa.bindparam("paid_at_", type_=column.paid_at.type)
     key = mapper.primary_key[0]
     other = cast(sa.Table, mapper.local_table).alias()
     meant = sa.select(key).where(*about(models, names, is_platforms=False, has_account=True)).limit(1)
@@ -85,6 +87,6 @@ def _marking(models: Models, names: tuple[str, ...]) -> Any:
                 )
             ),
         )
-        .values({**set_, column.paid_at: sa.func.coalesce(column.paid_at, now)})
+        .values({**set_, column.paid_at: sa.func.coalesce(column.paid_at, at)})
         .returning(key)
     )

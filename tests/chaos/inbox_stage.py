@@ -286,7 +286,7 @@ def make_inbox_stage(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(types, "datetime", clock)
     monkeypatch.setattr(claims, "MOST_ATTEMPTS", MOST_ATTEMPTS)
     monkeypatch.setattr(replay, "MOST", MOST_REPLAYS)
-    with _silence(), make_host(database_url, simulator=Simulator()) as host:
+    with _silence(), make_host(database_url, simulator=Simulator(), own_models=True) as host:
         with host.app.app_context():
             _wait_for_no_disk(host.db.engine)
         with InboxStage(InboxHost(host, clock)) as stage:

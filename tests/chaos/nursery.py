@@ -155,7 +155,7 @@ def tend(pipe: Connection, url: str, config: Mapping[str, Any], crew: Sequence[s
     claims.LEASE, claims._FIRST_PAUSE = LEASE, FIRST_PAUSE  # type: ignore[misc]
     # What asks Stripe about a refund has its event for longer, and may be killed as well.
     claims.LONG_LEASE = 3 * LEASE  # type: ignore[misc]
-    with make_host(url, config=config) as host:
+    with make_host(url, config=config, own_models=True) as host:
         misbehave(host)
         if url.startswith("sqlite"):
             with host.app.app_context():

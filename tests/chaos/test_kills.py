@@ -27,7 +27,7 @@ def test_kills_at_any_moment_lose_no_event_and_double_none(
 ) -> None:
     chosen = seed()
     dice = random.Random(chosen)
-    with make_stage(database_url) as stage:
+    with make_stage(database_url, own_models=True) as stage:
         models, stories = prepare(stage), make_stories(stage, EVENTS)
         moments = set(dice.sample(range(EVENTS), KILLS))
 

@@ -64,7 +64,7 @@ def test_ten_seconds_without_commits_cost_no_event_and_no_restart(
 ) -> None:
     """Half of the processes handle inline and half store, as while PROCESSING is being changed."""
     chosen, backend = seed(), sa.make_url(database_url).get_backend_name()
-    with make_stage(database_url) as stage:
+    with make_stage(database_url, own_models=True) as stage:
         models, stories = prepare(stage), make_stories(stage, EVENTS)
         config = stage.simulator.config() | {"SQLALCHEMY_ENGINE_OPTIONS": OPTIONS[backend]}
 

@@ -81,7 +81,7 @@ def counted(host: Host, models: Any) -> tuple[int, int, int]:
 def test_each_event_that_many_deliver_at_once_has_one_effect(
     database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with make_stage(database_url) as stage:
+    with make_stage(database_url, own_models=True) as stage:
         models = add_effects(stage.host)
         with stage.host.app.app_context():
             stage.host.db.create_all()

@@ -55,7 +55,7 @@ def add_effects(host: Host, event_type: str = "checkout.session.completed") -> A
 def work(url: str, config: Mapping[str, Any], deliveries: list[tuple[bytes, str]], barrier: Any, results: Any) -> None:
     """Deliver each of ``deliveries`` (body, secret) once from each thread, everybody at the same moment; a process."""
     figures = Figures()
-    with make_host(url, config=config) as host:
+    with make_host(url, config=config, own_models=True) as host:
         add_effects(host)
         signals.payment_updated.connect(lambda *_, **__: _add_update(figures), weak=False, sender=host.app)
         threads = [

@@ -44,32 +44,65 @@ def page_of(payment: Any) -> str:
     return str(payment.stripe_payment_link_url or payment.checkout_url)
 
 
+def owner_of(desk: Desk) -> Any:
+    """Return a client of the account's owner."""
+    return client_with(desk.simulator, desk.simulator._ledger.accounts[str(desk.account)].test_secret_key)
+
+
+def own_link(desk: Desk, of_session: Any, of_intent: Any) -> str:
+    """Return a link that the account's owner makes, with the metadata of payments of ours."""
+    price: Any = {"currency": "eur", "unit_amount": 2500, "product_data": {"name": "Parking"}}
+    made = owner_of(desk).v1.payment_links.create(
+        {
+            "line_items": [{"price_data": price, "quantity": 1}],
+            "metadata": {OPERATION_METADATA: operation_of(desk, of_session)},
+            "payment_intent_data": {"metadata": {OPERATION_METADATA: operation_of(desk, of_intent)}},
+        }
+    )
+    return str(made.url)
+
+
 @pytest.mark.parametrize("session_first", [True, False])
 def test_one_charge_pays_one_payment_whatever_its_owner_writes_into_metadata(
     plaza: Desk, seaside: Desk, simulator: Simulator, session_first: bool
 ) -> None:
-    first, second, other = plaza.make(), plaza.make(), seaside.make()
-    own = client_with(simulator, simulator._ledger.accounts[str(plaza.account)].test_secret_key)
-    price: Any = {"currency": "eur", "unit_amount": 2500, "product_data": {"name": "Parking"}}
-    link = own.v1.payment_links.create(
-        {
-            "line_items": [{"price_data": price, "quantity": 1}],
-            "metadata": {OPERATION_METADATA: operation_of(plaza, second)},
-            "payment_intent_data": {"metadata": {OPERATION_METADATA: operation_of(plaza, first)}},
-        }
-    )
-    simulator.pay(link.url)
+    second, first, other = plaza.make(), plaza.make(), seaside.make()
+    simulator.pay(own_link(plaza, of_session=second, of_intent=first))
     news = ["checkout.session.completed", "payment_intent.succeeded"]
     rows = [tell(plaza, last(plaza, each)) for each in (news if session_first else reversed(news))]
+    again = last(plaza, "payment_intent.succeeded") | {"id": "evt_again"}
+    again["data"]["object"]["metadata"] = {OPERATION_METADATA: operation_of(plaza, second)}
+    rows.append(tell(plaza, again))
     plaza.hear()
 
-    standing = sorted(str(plaza.now(payment).status) for payment in (first, second))
-    assert standing == ["COMPLETED", "PENDING"]
-    assert [row.error for row in rows] == [
+    assert [str(plaza.now(payment).status) for payment in (first, second)] == ["COMPLETED", "PENDING"]
+    assert {row.error for row in rows} == {
         None,
+        "The Checkout Session was not made for the payment, so the event was not applied.",
         "The PaymentIntent pays another payment, so the event was not applied to this one.",
-    ]
+    }
     assert seaside.now(other).status == "PENDING"
+
+
+@pytest.mark.parametrize("way", [*WAYS, Desk.make_intent])
+def test_a_charge_of_the_owners_own_does_not_pass_for_one_with_the_platforms_fee(
+    plaza: Desk, simulator: Simulator, way: Callable[..., Any]
+) -> None:
+    payment = way(plaza, application_fee=250)
+    page = own_link(plaza, of_session=payment, of_intent=payment)
+    simulator.pay(page)
+    intent = last(plaza, "payment_intent.succeeded")["data"]["object"]["id"]
+    owner_of(plaza).v1.refunds.create({"payment_intent": intent, "amount": 100})
+    kinds = ["checkout.session.completed", "payment_intent.succeeded", "charge.succeeded", "charge.refunded"]
+    rows = [tell(plaza, last(plaza, kind)) for kind in kinds]
+    plaza.hear()
+
+    assert rows[0].error == "The Checkout Session was not made for the payment, so the event was not applied."
+    assert {row.error for row in rows[1:]} == {
+        "What was paid carries no fee for the platform, so the event was not applied."
+    }
+    now = plaza.now(payment)
+    assert (now.status, now.paid_at, now.amount_refunded) == ("PENDING", None, 0)
 
 
 def test_a_page_that_asked_for_nothing_pays_nothing(plaza: Desk) -> None:

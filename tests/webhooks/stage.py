@@ -139,11 +139,13 @@ def ping(event_type: str = "customer.created", *, account: str | None = PLAZA, *
 
 
 @contextmanager
-def make_stage(database_url: str, *, app: Mapping[str, Any] | None = None, **config: Any) -> Iterator[Stage]:
+def make_stage(
+    database_url: str, *, app: Mapping[str, Any] | None = None, own_models: bool = False, **config: Any
+) -> Iterator[Stage]:
     """Give a stage on an empty database; ``config`` are settings without their prefix, ``app`` are Flask's."""
     simulator = Simulator()
     settings = {f"VALETPRO_STRIPE_{name}": value for name, value in config.items()} | dict(app or {})
-    with make_host(database_url, simulator=simulator, config=settings) as host:
+    with make_host(database_url, simulator=simulator, config=settings, own_models=own_models) as host:
         plaza, seaside = host.make_tenant("Plaza"), host.make_tenant("Seaside")
         for tenant, account_id in [(plaza, PLAZA), (seaside, SEASIDE)]:
             simulator.create_account(tenant.name, id=account_id)

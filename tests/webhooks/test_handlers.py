@@ -14,11 +14,17 @@ from sqlalchemy.orm import mapped_column
 from flask_valetpro_stripe import AccountType, Mode, current_stripe, current_tenant, errors, payments, signals
 from tests.engines.box import Box
 
-from .stage import PLAZA, SEASIDE, Stage, answer, ping
+from .stage import PLAZA, SEASIDE, Stage, answer, make_stage, ping
 from .test_payments import make_event, session
 
 TAKEN = (200, "Taken.")
 FAILED = (500, "A handler failed. Deliver the event again.")
+
+
+@pytest.fixture
+def stage(database_url: str) -> Iterator[Stage]:
+    with make_stage(database_url, own_models=True) as stage:
+        yield stage
 
 
 @pytest.fixture

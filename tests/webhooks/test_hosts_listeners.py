@@ -12,6 +12,7 @@ from sqlalchemy.orm import validates
 
 from flask_valetpro_stripe.enums import Mode, PaymentStatus
 from flask_valetpro_stripe.models import locked
+from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.payments.paid import mark_paid
 from flask_valetpro_stripe.testing import make_event
 
@@ -23,7 +24,7 @@ Listen = Callable[[Stage, list[str]], object]
 
 @pytest.fixture
 def stage(database_url: str) -> Iterator[Stage]:
-    with make_stage(database_url) as stage:
+    with make_stage(database_url, own_models=True) as stage:
         yield stage
 
 
@@ -86,7 +87,7 @@ def test_an_object_that_the_session_has_already_is_brought_up_to_date(stage: Sta
 
         locked.save(state.session, stage.host.Payment, locking)
         seen.append(kept.status)
-        mark_paid(state, stage.plaza.id, PLAZA, Mode.test, session(payment))
+        mark_paid(state, stage.plaza.id, PLAZA, Mode.test, session(payment), utcnow())
         seen.append(kept.status)
         state.session.commit()
     assert seen == ["FAILED", "COMPLETED"]
@@ -113,7 +114,7 @@ def test_what_a_host_has_changed_of_a_payment_and_not_flushed_is_kept(stage: Sta
         state = stage.host.state
         kept = state.session.get(stage.host.Payment, payment.id)
         kept.description = "Two cars"
-        mark_paid(state, stage.plaza.id, PLAZA, Mode.test, session(payment))
+        mark_paid(state, stage.plaza.id, PLAZA, Mode.test, session(payment), utcnow())
         state.session.commit()
     now = stage.payment(payment)
     assert (now.status, now.description) == ("COMPLETED", "Two cars")

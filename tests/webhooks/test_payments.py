@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from flask_valetpro_stripe import AccountType
 from flask_valetpro_stripe.payments.find import OPERATION_METADATA
 from flask_valetpro_stripe.testing import make_event
 
-from .stage import PLAZA, SEASIDE, Stage, answer
+from .stage import PLAZA, SEASIDE, Stage, answer, make_stage
 
 TAKEN = (200, "Taken.")
 CONTRADICTION = "Stripe's amount or currency is not the payment's, so the event was not applied."
@@ -93,6 +94,32 @@ def test_a_paid_session_completes_its_payment(stage: Stage) -> None:
     assert (paid.stripe_checkout_session_id, paid.stripe_payment_intent_id) == ("cs_test_1", "pi_1")
     assert paid.paid_at.utcoffset().total_seconds() == 0
     assert paid.stripe_object["id"] == "cs_test_1"
+
+
+@pytest.mark.parametrize("kind", ["session", "intent"])
+def test_a_payment_was_paid_when_stripe_says_so_and_not_when_we_hear_of_it(stage: Stage, kind: str) -> None:
+    payment, now = stage.make_payment(stage.plaza), datetime.now(UTC).replace(microsecond=0)
+    paid = {"session": session(payment), "intent": intent(payment, operation_of(stage, payment))}[kind]
+    name = {"session": "checkout.session.completed", "intent": "payment_intent.succeeded"}[kind]
+    hours_ago, later = now - timedelta(hours=7), now - timedelta(hours=1)
+
+    stage.deliver(make_event(name, paid, account=PLAZA, created=int(hours_ago.timestamp())))
+    assert stage.payment(payment).paid_at == hours_ago
+
+    thing = charge(payment, operation_of(stage, payment))
+    stage.deliver(make_event("charge.succeeded", thing, account=PLAZA, created=int(later.timestamp())))
+    assert stage.payment(payment).receipt_url
+    assert stage.payment(payment).paid_at == hours_ago
+
+
+@pytest.mark.parametrize("kind", ["session", "intent"])
+def test_a_payment_was_not_paid_later_than_now(stage: Stage, kind: str) -> None:
+    payment = stage.make_payment(stage.plaza)
+    paid = {"session": session(payment), "intent": intent(payment, operation_of(stage, payment))}[kind]
+    name = {"session": "checkout.session.completed", "intent": "payment_intent.succeeded"}[kind]
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    stage.deliver(make_event(name, paid, account=PLAZA, created=int(tomorrow.timestamp())))
+    assert stage.payment(payment).paid_at <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("account", [SEASIDE, None, "acct_nobody"])
@@ -308,13 +335,13 @@ def test_a_partial_and_a_full_refund_are_noted(stage: Stage) -> None:
     assert stage.payment(payment).amount_refunded == 2500
 
 
-def test_the_host_may_load_its_payments_together_with_their_tenants(stage: Stage) -> None:
+def test_the_host_may_load_its_payments_together_with_their_tenants(database_url: str) -> None:
     """A joined load makes an outer join, which PostgreSQL cannot lock as a whole."""
-    host = stage.host
-    host.Payment.tenant = sa.orm.relationship(host.Tenant, lazy="joined")
-    payment = stage.make_payment(stage.plaza)
+    with make_stage(database_url, own_models=True) as stage:
+        stage.host.Payment.tenant = sa.orm.relationship(stage.host.Tenant, lazy="joined")
+        payment = stage.make_payment(stage.plaza)
 
-    response = stage.deliver(make_event("checkout.session.completed", session(payment), account=PLAZA))
+        response = stage.deliver(make_event("checkout.session.completed", session(payment), account=PLAZA))
 
-    assert answer(response) == TAKEN
-    assert stage.payment(payment).status == "COMPLETED"
+        assert answer(response) == TAKEN
+        assert stage.payment(payment).status == "COMPLETED"
