@@ -94,7 +94,7 @@ def refund(
     asked = {"payment": str(key_of(payment)), "amount": amount, "reason": reason}
     known = operations.find(state, key_of(tenant), payment.mode, CREATE_REFUND, key)
     if known is not None and known.state is OperationState.done:
-        return _same(state, known, asked)
+        return refund_of(state, known, asked)
     acting = acting_for(state, connection_of(state, payment, tenant))
     client = client_for(state, acting)
     # From here on only our own writes are taken back; and a vault is not asked while the payment is locked.
@@ -139,7 +139,7 @@ def _check(payment: StripePaymentMixin, amount: Any, reason: Any, idempotency_ke
         raise ValueError(f"The idempotency_key must be a printable text of 1 to {_LONGEST_KEY} characters.")
 
 
-def _same(state: State, operation: Operation, asked: Mapping[str, Any]) -> Refund:
+def refund_of(state: State, operation: Operation, asked: Mapping[str, Any]) -> Refund:
     """Return the operation's refund, if that is the one that was asked for."""
     if operation.params["asked"] != asked:
         raise KeyUsedError("This idempotency_key was used for another refund. Use a new key for each refund.")
@@ -157,7 +157,7 @@ def _reserve(
     try:
         if known is not None:
             state.session.refresh(known)
-            _reserve_again(payment, known, _same(state, known, asked))
+            _reserve_again(payment, known, refund_of(state, known, asked))
             return known
         amount = _require_left(payment, asked["amount"])
     except (ValueError, RefundError):
@@ -260,21 +260,21 @@ def _make(state: State, tenant: Any, client: stripe.StripeClient, operation: Ope
     asked = operation.params["asked"]
     if operation.state is OperationState.done:
         state.session.commit()
-        return _same(state, operation, asked)
+        return refund_of(state, operation, asked)
     try:
         found = operations.run(state, operation, "Making the refund", client.v1.refunds.create)
     except OutcomeUnknownError:
-        _follow(state, tenant, operation)
+        follow(state, tenant, operation)
         raise
     except ValetProStripeError as error:
-        _follow(state, tenant, operation)
+        follow(state, tenant, operation)
         refused = _in_plain_words(error) if is_decision(error) else error
         raise refused from None
-    _apply(state, tenant, operation, found)
-    return _same(state, operation, asked)
+    note_refund(state, tenant, operation, found)
+    return refund_of(state, operation, asked)
 
 
-def _lock_payment(state: State, tenant: Any, operation: Operation) -> StripePaymentMixin:
+def lock_payment(state: State, tenant: Any, operation: Operation) -> StripePaymentMixin:
     return lock_own(state, tenant, state.session.get_one(state.models.Payment, operation.payment_id))
 
 
@@ -282,14 +282,14 @@ def _lock_payment(state: State, tenant: Any, operation: Operation) -> StripePaym
 _BY_OPERATION: Final = {OperationState.unknown: "pending", OperationState.failed: "failed"}
 
 
-def _follow(state: State, tenant: Any, operation: Operation) -> None:
+def follow(state: State, tenant: Any, operation: Operation) -> None:
     """Free what was reserved if the operation failed, and reserve it again while its outcome is unknown. Commits.
 
     Other processes with the same key may have been told otherwise meanwhile, and Stripe may have it after all.
     """
-    _lock_payment(state, tenant, operation)
+    lock_payment(state, tenant, operation)
     state.session.refresh(operation)
-    refund = _same(state, operation, operation.params["asked"])
+    refund = refund_of(state, operation, operation.params["asked"])
     if refund.stripe_refund_id is None:
         refund.status = _BY_OPERATION.get(operation.state, refund.status)
     state.session.commit()
@@ -300,9 +300,9 @@ def _in_plain_words(error: ValetProStripeError) -> RefundError:
     return RefundError(message, code=error.code, hint=hint)
 
 
-def _apply(state: State, tenant: Any, operation: Operation, found: Mapping[str, Any]) -> None:
+def note_refund(state: State, tenant: Any, operation: Operation, found: Mapping[str, Any]) -> None:
     """Commit what Stripe answered, and tell the host, unless a webhook was first."""
-    payment = _lock_payment(state, tenant, operation)
+    payment = lock_payment(state, tenant, operation)
     before = payment.amount_refunded, payment.status
     try:
         changed = apply_refund(payment, found)

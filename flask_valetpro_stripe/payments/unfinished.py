@@ -184,13 +184,13 @@ def _look_for_refund(state: State, tenant: Any, operation: Operation) -> Outcome
     }
     found = _find(state, operation, client.v1.refunds.list, of_payment)
     if found is not None:
-        refunds._apply(state, tenant, operation, found)
+        refunds.note_refund(state, tenant, operation, found)
         return Outcome.done
-    refunds._lock_payment(state, tenant, operation)
+    refunds.lock_payment(state, tenant, operation)
     is_news = operations.never_made(state, operation)
-    refunds._follow(state, tenant, operation)
+    refunds.follow(state, tenant, operation)
     if is_news:
-        freed = refunds._same(state, operation, operation.params["asked"])
+        freed = refunds.refund_of(state, operation, operation.params["asked"])
         state.tell(signals.refund_updated, tenant=tenant, refund=freed)
     return Outcome.never_made
 

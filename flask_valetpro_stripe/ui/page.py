@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,11 +41,6 @@ class Card:
     def account_type(self) -> AccountType | None:
         """Return how the tenant is connected in this mode."""
         return self.connection.account_type if self.connection else None
-
-    @property
-    def last_received_at(self) -> datetime | None:
-        """Return when the last genuine event arrived."""
-        return self.last_event.received_at if self.last_event else None
 
 
 def cards_of(state: State, tenant: Any) -> list[Card]:
