@@ -49,10 +49,10 @@ lint: $(READY) ## Check the style
 types: $(READY) ## Check the types
 	$(BIN)/mypy
 
-# The chaos tests keep all of the machine busy, and what runs beside them waits too long for its servers.
+# Two at a time, and then those that want all of the machine.
 pytest: $(READY) $(HTMX) ## Run the tests only
-	$(RUN_PYTEST) $(or $(PYTEST),--ignore=tests/chaos)
-	$(if $(PYTEST),,$(BIN)/python -m pytest tests/chaos)
+	$(RUN_PYTEST) $(or $(PYTEST),-m "not alone")
+	$(if $(PYTEST),,$(BIN)/python -m pytest -m alone)
 
 pytest-old-sqlalchemy: $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready ## Run them on SQLAlchemy 2.0
 	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(BIN)/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s'

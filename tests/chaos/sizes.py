@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from contextlib import nullcontext
 from typing import Final
 
 import pytest
@@ -22,6 +23,6 @@ def seed() -> int:
 
 
 def tell(capsys: pytest.CaptureFixture[str], figures: str) -> None:
-    """Print what was seen, also where pytest keeps what tests print."""
-    with capsys.disabled():
+    """Print what was seen, also where pytest keeps what tests print; but a worker of pytest-xdist has no terminal."""
+    with nullcontext() if "PYTEST_XDIST_WORKER" in os.environ else capsys.disabled():
         print(f"\n{figures}")  # noqa: T201

@@ -14,6 +14,8 @@ from tests.servers import PostgreSQL
 from .draining import HOTELS, NAP, WORKERS, Group, alternate, group
 from .sizes import IS_FULL, size, tell
 
+pytestmark = pytest.mark.alone
+
 #: How many events wait, by what the poison does. A fifth of them is the poison's.
 PENDING = {"fails": size("PENDING", 2_000, 100_000)}
 PENDING |= dict.fromkeys(["sleeps", "kills"], PENDING["fails"] // 4)

@@ -15,6 +15,8 @@ from .nursery import nursery
 from .sizes import seed, size, tell
 from .traffic import Sender, make_stories
 
+pytestmark = pytest.mark.alone
+
 KILLS = size("KILLS", 20, 200)
 EVENTS = size("EVENTS", 1000, 10_000)
 #: Who works, and whom the kills hit: inline, a worker has only what failed.

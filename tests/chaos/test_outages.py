@@ -26,6 +26,8 @@ from .nursery import nursery
 from .sizes import seed, tell
 from .traffic import Sender, make_stories
 
+pytestmark = pytest.mark.alone
+
 UNTOLD = "the Celery broker did not take the message for event row"
 
 EVENTS = 200

@@ -17,6 +17,8 @@ from tests.hosts import Host
 from tests.integration.delivering import Figures, add_effects, work
 from tests.webhooks.stage import PLAZA, SEASIDE, Stage, make_stage
 
+pytestmark = pytest.mark.alone
+
 PROCESSES = 4
 #: How often each event is delivered at once, shared out among the processes' threads, and how many events there are.
 DELIVERIES = size("DUPLICATE_DELIVERIES", 16, 64)
