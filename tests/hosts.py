@@ -232,10 +232,11 @@ def _declared(key: str) -> _Declared:
     """Return models, and an extension on them that is like a new one."""
     if key not in _KEPT:
         _KEPT[key] = _declare(key)
-    *models, kept = _KEPT[key]
+    db, tenant, payment, user, kept = _KEPT[key]
+    # What the tests' hosts may have set of their sessions.
+    db.session.session_factory.configure(autoflush=True, expire_on_commit=True)
     valetpro = copy.copy(kept)
     valetpro._callbacks, valetpro._registry = copy.deepcopy((kept._callbacks, kept._registry))
-    db, tenant, payment, user = models
     return db, tenant, payment, user, valetpro
 
 

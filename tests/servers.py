@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -294,6 +295,15 @@ def running_moto() -> Iterator[int]:
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    http: Any = server._server
+    app, lock = http.app, threading.Lock()
+
+    def answer_one_at_a_time(environ: Any, start_response: Any) -> Any:
+        # It looks through its secrets while other threads add to them.
+        with lock:
+            return app(environ, start_response)
+
+    http.app = answer_one_at_a_time
     try:
         yield server.get_host_and_port()[1]
     finally:
