@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import sqlalchemy as sa
 import stripe
@@ -13,13 +13,14 @@ from sqlalchemy.exc import IntegrityError
 from ..context import get_tenant
 from ..credentials import client_for, require_connection
 from ..errors import OutcomeUnknownError, ValetProStripeError
-from ..gateway import ask_stripe, is_decision
+from ..gateway import is_decision
 from ..models import Connection, Customer
 from ..models.types import utcnow
 from ..state import State, get_state
 from .asked import check_email, check_name, check_reference
 from .find import RESERVED_METADATA
 from .operations import KEY_LIFETIME, KEY_WAS_USED
+from .patience import ask_patiently
 
 #: After which Stripe has forgotten a key for sure.
 _FORGOTTEN: Final = KEY_LIFETIME + timedelta(hours=2)
@@ -61,10 +62,10 @@ def _make(state: State, client: stripe.StripeClient, customer: Customer) -> None
         **{field: text for field, text in (("email", customer.email), ("name", customer.name)) if text},
     }
     options: Any = {"idempotency_key": f"valetpro-customer-{customer.key}"}
-    customer_id = customer.id
+    customer_id, tenant_id = customer.id, customer.tenant_id
     state.session.commit()
     try:
-        made = ask_stripe("Making the customer", client.v1.customers.create, cast(Any, params), options)
+        made = ask_patiently(state, tenant_id, "Making the customer", client.v1.customers.create, params, options)
     except ValetProStripeError as error:
         if error.code == KEY_WAS_USED:
             raise OutcomeUnknownError(

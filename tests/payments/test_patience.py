@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_valetpro_stripe import errors
+from flask_valetpro_stripe import errors, payments
 from flask_valetpro_stripe.payments import patience, unfinished
 from flask_valetpro_stripe.testing import Simulator
 from flask_valetpro_stripe.waits import MOST_WAITS, WINDOW, Waits
@@ -84,6 +84,14 @@ def test_refunds_and_captures_wait_as_well(plaza: Desk, simulator: Simulator, wa
 
     assert len(waited) == 2
     assert plaza.now(payment).status == "REFUNDED"
+
+
+@pytest.mark.parametrize(("fault", "times"), [("rate_limit", 2), ("idempotency_key_in_use", 8)])
+def test_customers_wait_as_well(plaza: Desk, simulator: Simulator, waited: list[float], fault: str, times: int) -> None:
+    simulator.faults.add("POST", "/v1/customers", fault, times=times)
+    with plaza.open():
+        assert payments.get_customer("guest-7").stripe_customer_id
+    assert len(waited) == 2
 
 
 def test_one_tenants_storm_does_not_make_another_wait(
