@@ -194,7 +194,9 @@ def _disconnect_account(state: State, tenant: Any, mode: Mode, account_id: str, 
     ended = [c for c in own if _end(state, c, OnboardingStatus.NOT_CONNECTED, actor=actor, action="disconnected")]
     _take_back_revoked(state, own)
     state.session.commit()
-    if not is_last and not _let_in(state, account_id, mode):
+    is_last_after_all = not is_last and not _let_in(state, account_id, mode)
+    state.session.commit()
+    if is_last_after_all:
         # Two tenants that share an account disconnected at once, each seeing the other: whoever is last withdraws.
         _deauthorize(state, mode, account_id)
     for connection in ended:

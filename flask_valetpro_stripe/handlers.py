@@ -13,13 +13,14 @@ from .events import Handler
 from .models import Connection, StripePaymentMixin, WebhookEvent
 from .models.locked import LockedPayment, save
 from .onboarding.status import fetch_account, settle
+from .payments.agree import ContradictionError
 from .payments.apply import (
-    ContradictionError,
     apply_charge,
     apply_failed_session,
     apply_intent,
     apply_session,
     happened_at,
+    may_be_let_go,
 )
 from .payments.apply_refunds import apply_refund
 from .payments.disputes import apply_dispute, fetch_dispute, intent_of
@@ -29,6 +30,9 @@ from .payments.whose_refund import fetch_intent_of_refund
 from .state import State, get_state
 from .webhooks.inbox import Fetcher
 from .webhooks.verify import TENANTS_OWN
+
+#: The event that tells when a payment was paid, in whatever way.
+_PAID: Final = "payment_intent.succeeded"
 
 
 def _on_payment(
@@ -47,15 +51,18 @@ def _on_payment(
     if event.scope.startswith(TENANTS_OWN) and not _is_by_key(payment):
         # Its tenant can sign what it likes. What the platform is party to, only Stripe's events to it may change.
         return
-    was_paid_at = payment.paid_at
+    was_paid = payment.paid_at is not None
     try:
         # It has all the attributes that they look at.
         changed = apply(cast(StripePaymentMixin, payment), event.object)
     except ContradictionError as error:
         event.error = str(error)
         return
-    if payment.paid_at != was_paid_at:
-        payment.paid_at = happened_at(event.payload)
+    if payment.paid_at is not None and (not was_paid or event.type == _PAID):
+        # What follows from being paid may be told first; and clocks differ.
+        paid_at = max(happened_at(event.payload), payment.created_at)
+        if paid_at != payment.paid_at:
+            payment.paid_at = paid_at
     save(state.session, state.models.Payment, payment)
     if changed:
         _tell_updated(event, getattr(payment, state.models.payment_tenant), payment.key)
@@ -108,6 +115,8 @@ def mark_refund(event: WebhookEvent) -> None:
 
     def apply(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> bool:
         before = payment.amount_refunded, payment.status
+        if not _was_taken(payment, intent):
+            return False
         if intent is not None:
             apply_intent(payment, intent)
         changed = apply_refund(payment, refund)
@@ -117,6 +126,14 @@ def mark_refund(event: WebhookEvent) -> None:
         return before != (payment.amount_refunded, payment.status)
 
     _on_payment(event, apply, known_by=intent)
+
+
+def _was_taken(payment: StripePaymentMixin, intent: Mapping[str, Any] | None) -> bool:
+    """Tell whether money was taken that can be given back.
+
+    Endpoints of API versions before 2025-03-31.basil are told of what was held and let go as of a refund.
+    """
+    return not may_be_let_go(payment) if intent is None else intent.get("status") == "succeeded"
 
 
 def mark_dispute(event: WebhookEvent) -> None:

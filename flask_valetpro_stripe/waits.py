@@ -19,10 +19,10 @@ class Waits:
         self._since = 0.0
         self._counts: dict[Any, int] = {}
 
-    def may(self, tenant_id: Any) -> bool:
+    def may(self, tenant_id: Any, most: int = MOST_WAITS) -> bool:
         """Tell whether a call of a tenant may wait, and count that it does."""
         now = self._clock()
         if now - self._since >= WINDOW:
             self._since, self._counts = now, {}
         count = self._counts[tenant_id] = self._counts.get(tenant_id, 0) + 1
-        return count <= MOST_WAITS
+        return count <= most

@@ -27,6 +27,7 @@ READ: Final = (
     "amount_captured",
     "amount_refunded",
     "application_fee_amount",
+    "created_at",
     "paid_at",
 )
 _KEY: Final = "valetpro_key"

@@ -7,19 +7,25 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import sqlalchemy as sa
-
-from ..enums import CaptureMethod, PaymentStatus
-from ..models import StripePaymentMixin, key_of
-from ..state import get_state
+from ..enums import PaymentStatus
+from ..models import StripePaymentMixin
+from .agree import (
+    MAY_BE_PAID,
+    PAID,
+    agree,
+    agree_on_fee,
+    agree_on_intent,
+    agree_on_received,
+    id_of,
+    is_deposit,
+    require_own_page,
+)
 from .find import is_address, is_id, is_text
 from .refunded import came_back
 
 log = logging.getLogger(__name__)
 
 _S = PaymentStatus
-#: What may still be paid.
-MAY_BE_PAID: Final = frozenset({_S.PENDING, _S.PROCESSING, _S.FAILED, _S.CANCELED})
 #: For each word, the words that it may follow. Money wins over everything that is not money; a failed attempt is not
 #: the end, since the guest may try another card; and nothing makes a paid payment unpaid.
 _MAY_FOLLOW: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
@@ -38,13 +44,8 @@ _BY_REFUNDS: Final = frozenset({_S.COMPLETED, _S.PARTIALLY_REFUNDED, _S.REFUNDED
 #: The ``payment_status`` of a Checkout Session that is paid, and of one that asked for nothing, as ours never do
 #: (Stripe docs, "Fulfill orders").
 PAID_SESSION, _FREE_SESSION = "paid", "no_payment_required"
-_PAID: Final = frozenset(_S) - MAY_BE_PAID
 #: The year 9999.
 _LAST_STAMP: Final = 253_370_764_800
-
-
-class ContradictionError(Exception):
-    """What Stripe says does not fit the payment (amount, currency, paid twice): it is flagged, not applied."""
 
 
 def apply_status(payment: StripePaymentMixin, status: PaymentStatus) -> bool:
@@ -68,12 +69,12 @@ def apply_session(payment: StripePaymentMixin, session: Mapping[str, Any]) -> bo
     if session.get("payment_status") == _FREE_SESSION:
         # None of ours, whatever its metadata say.
         return False
-    intent = _id_of(session.get("payment_intent"))
-    _require_own_page(payment, session)
-    _agree(payment, session.get("amount_total"), session.get("currency"))
-    _agree_on_intent(payment, intent)
+    intent = id_of(session.get("payment_intent"))
+    require_own_page(payment, session)
+    agree(payment, session.get("amount_total"), session.get("currency"))
+    agree_on_intent(payment, intent)
     changed = False
-    if session.get("payment_status") == PAID_SESSION and not _is_deposit(payment):
+    if session.get("payment_status") == PAID_SESSION and not is_deposit(payment):
         changed = apply_paid(payment)
     elif session.get("status") == "complete":
         changed = _apply_processing(payment)
@@ -99,13 +100,13 @@ def apply_failed_session(payment: StripePaymentMixin, session: Mapping[str, Any]
 
     :raises ContradictionError: if amount or currency is not the payment's.
     """
-    if payment.status in _PAID:
+    if payment.status in PAID:
         return False
-    _require_own_page(payment, session)
-    _agree(payment, session.get("amount_total"), session.get("currency"))
-    _agree_on_intent(payment, _id_of(session.get("payment_intent")))
+    require_own_page(payment, session)
+    agree(payment, session.get("amount_total"), session.get("currency"))
+    agree_on_intent(payment, id_of(session.get("payment_intent")))
     changed = _note(payment, "stripe_checkout_session_id", session.get("id"))
-    changed |= _note(payment, "stripe_payment_intent_id", _id_of(session.get("payment_intent")))
+    changed |= _note(payment, "stripe_payment_intent_id", id_of(session.get("payment_intent")))
     payment.checkout_url = None
     return apply_status(payment, PaymentStatus.FAILED) or changed
 
@@ -120,17 +121,17 @@ def apply_intent(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool
     has_failed = status == "requires_payment_method" and bool(intent.get("last_payment_error"))
     is_under_way = _is_page_done(payment) or payment.amount_capturable > 0
     is_waited_for = payment.status is PaymentStatus.PROCESSING and is_under_way
-    if (payment.status in _PAID and not paid) or (is_waited_for and has_failed):
+    if (payment.status in PAID and not paid) or (is_waited_for and has_failed):
         # What was tried before, or by another guest with the same link open. Of what the bank is asked for now, the
         # session tells that it failed: the link has no other.
         return False
     if status == "canceled":
         return _apply_canceled(payment, intent)
-    _agree(payment, intent.get("amount"), intent.get("currency"))
-    _require_fee(payment, intent)
+    agree(payment, intent.get("amount"), intent.get("currency"))
+    agree_on_fee(payment, intent)
     if paid:
-        _agree_on_received(payment, intent.get("amount_received", payment.amount))
-    _agree_on_intent(payment, intent.get("id"))
+        agree_on_received(payment, intent.get("amount_received", payment.amount))
+    agree_on_intent(payment, intent.get("id"))
     changed = _note(payment, "stripe_payment_intent_id", intent.get("id"))
     if has_failed:
         changed |= apply_status(payment, PaymentStatus.FAILED)
@@ -163,7 +164,7 @@ def _apply_held(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool:
 def _apply_taken(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> bool:
     """Mark the payment paid, with how much of what was held was taken, and the platform's fee of that."""
     is_news = apply_paid(payment)
-    if not _is_deposit(payment):
+    if not is_deposit(payment):
         return is_news
     before = payment.amount_captured, payment.application_fee_amount, payment.status
     payment.amount_capturable, payment.capture_before = 0, None
@@ -185,7 +186,7 @@ def _apply_canceled(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> b
     """
     known = payment.stripe_payment_intent_id
     was_held = bool(payment.amount_capturable) or (
-        _is_deposit(payment) and bool(intent.get("latest_charge")) and not intent.get("last_payment_error")
+        is_deposit(payment) and bool(intent.get("latest_charge")) and not intent.get("last_payment_error")
     )
     is_last = was_held or not payment.stripe_payment_link_id or payment.status is PaymentStatus.PROCESSING
     if payment.status not in MAY_BE_PAID or not is_last or (known and intent.get("id") != known):
@@ -209,8 +210,9 @@ def _is_page_done(payment: StripePaymentMixin) -> bool:
     return payment.stripe_checkout_session_id is not None and payment.checkout_url is None
 
 
-def _is_deposit(payment: StripePaymentMixin) -> bool:
-    return payment.capture_method is CaptureMethod.manual
+def may_be_let_go(payment: StripePaymentMixin) -> bool:
+    """Tell whether it is a deposit that was not taken, as far as we know."""
+    return is_deposit(payment) and payment.status in MAY_BE_PAID
 
 
 def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool:
@@ -220,8 +222,8 @@ def apply_charge(payment: StripePaymentMixin, charge: Mapping[str, Any]) -> bool
     """
     if not charge.get("paid"):
         return False
-    _agree(payment, charge.get("amount"), charge.get("currency"))
-    _require_fee(payment, charge)
+    agree(payment, charge.get("amount"), charge.get("currency"))
+    agree_on_fee(payment, charge)
     changed = note_paying(payment, charge.get("payment_intent"), charge.get("id"))
     changed |= _note(payment, "receipt_url", charge.get("receipt_url"), fits=is_address)
     changed |= _note(payment, "receipt_email", charge.get("receipt_email"), fits=is_text)
@@ -296,78 +298,14 @@ def _apply_processing(payment: StripePaymentMixin) -> bool:
     return apply_status(payment, PaymentStatus.PROCESSING)
 
 
-def _agree(payment: StripePaymentMixin, amount: Any, currency: Any) -> None:
-    if (amount, currency) != (payment.amount, payment.currency):
-        log.error("Stripe's amount for payment %s is not ours: it was not applied", key_of(payment))
-        raise ContradictionError("Stripe's amount or currency is not the payment's, so the event was not applied.")
-
-
-def _agree_on_received(payment: StripePaymentMixin, received: Any) -> None:
-    if _is_deposit(payment) and type(received) is int and 0 < received <= payment.amount:
-        return
-    _agree(payment, received, payment.currency)
-
-
-def _agree_on_intent(payment: StripePaymentMixin, intent_id: Any) -> None:
-    known = payment.stripe_payment_intent_id
-    if payment.status in _PAID and known and intent_id and intent_id != known:
-        log.error("payment %s was paid a second time, by another intent: it was not applied", key_of(payment))
-        raise ContradictionError("The payment was paid before by another PaymentIntent. Give one of the two back.")
-    _require_no_others(payment, intent_id)
-
-
-def _require_no_others(payment: StripePaymentMixin, intent_id: Any) -> None:
-    """Return if an intent that is news to a payment pays no other one of its tenant's.
-
-    Whoever owns the account can write the operations of two payments into the metadata of one intent and its session.
-    """
-    if intent_id == payment.stripe_payment_intent_id or not is_id(intent_id):
-        return
-    models, session = get_state().models, get_state().session
-    model: Any = models.Payment
-    same_tenant = getattr(model, models.payment_tenant) == getattr(payment, models.payment_tenant)
-    others = sa.select(sa.literal(1)).where(
-        model.stripe_payment_intent_id == intent_id, same_tenant, sa.inspect(model).primary_key[0] != key_of(payment)
-    )
-    if session.scalar(others.limit(1)):
-        log.error("an intent is said to pay payment %s, and pays another one: it was not applied", key_of(payment))
-        raise ContradictionError("The PaymentIntent pays another payment, so the event was not applied to this one.")
-
-
-def _require_own_page(payment: StripePaymentMixin, session: Mapping[str, Any]) -> None:
-    """Return if a Checkout Session is one that we made for the payment, or our link did, as far as we know.
-
-    Whoever owns the account can write our metadata on a session of its own.
-    """
-    known = {
-        "payment_link": payment.stripe_payment_link_id,
-        "id": payment.stripe_checkout_session_id,
-        "payment_intent": payment.stripe_payment_intent_id,
-    }
-    name, ours = next(((name, id_) for name, id_ in known.items() if id_), (None, None))
-    if name and _id_of(session.get(name)) != ours:
-        log.error("a session that is not ours is said to pay payment %s: it was not applied", key_of(payment))
-        raise ContradictionError("The Checkout Session was not made for the payment, so the event was not applied.")
-
-
-def _require_fee(payment: StripePaymentMixin, paying: Mapping[str, Any]) -> None:
-    """Return if an intent or a charge carries the platform's fee, where we asked for one.
-
-    Only the platform can ask for a fee; whoever owns the account can write our metadata on a charge of its own.
-    """
-    if payment.application_fee_amount and paying.get("application_fee_amount", True) is None:
-        log.error("payment %s is said to be paid without the platform's fee: it was not applied", key_of(payment))
-        raise ContradictionError("What was paid carries no fee for the platform, so the event was not applied.")
-
-
 def note_paying(payment: StripePaymentMixin, intent: Any, charge: Any) -> bool:
     """Note what money was taken by, in place of another guest's intent whose card was declined.
 
     :raises ContradictionError: if the payment was paid by another intent.
     """
-    _agree_on_intent(payment, _id_of(intent))
-    changed = _note(payment, "stripe_payment_intent_id", _id_of(intent))
-    return _note(payment, "stripe_charge_id", _id_of(charge)) or changed
+    agree_on_intent(payment, id_of(intent))
+    changed = _note(payment, "stripe_payment_intent_id", id_of(intent))
+    return _note(payment, "stripe_charge_id", id_of(charge)) or changed
 
 
 def _note(payment: StripePaymentMixin, column: str, value: Any, *, fits: Callable[[Any], bool] = is_id) -> bool:
@@ -375,11 +313,6 @@ def _note(payment: StripePaymentMixin, column: str, value: Any, *, fits: Callabl
         return False
     setattr(payment, column, value)
     return True
-
-
-def _id_of(value: Any) -> Any:
-    """Return the id of what Stripe gives as an id or, expanded, as an object."""
-    return value.get("id") if isinstance(value, Mapping) else value
 
 
 def snapshot(object_: Mapping[str, Any]) -> dict[str, Any]:

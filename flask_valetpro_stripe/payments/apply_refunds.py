@@ -9,7 +9,8 @@ from typing import Any, Final
 from ..models import Refund, StripePaymentMixin, key_of
 from ..state import get_state
 from . import operations
-from .apply import ContradictionError, apply_refunded, note_paying
+from .agree import ContradictionError
+from .apply import apply_refunded, note_paying
 from .find import OPERATION_METADATA, find_row, is_id, is_text
 from .refunded import FREED, given_back
 
@@ -32,6 +33,9 @@ def apply_refund(payment: StripePaymentMixin, refund: Mapping[str, Any]) -> Refu
     if type(amount) is not int or not 0 < amount <= payment.amount or refund.get("currency") != payment.currency:
         log.error("Stripe's refund of payment %s does not fit it: it was not applied", key_of(payment))
         raise ContradictionError("The refund's amount or currency is not the payment's, so the event was not applied.")
+    if amount > payment.amount_taken:
+        # What was held and not taken, as endpoints of API versions before 2025-03-31.basil are told of it.
+        return None
     note_paying(payment, refund.get("payment_intent"), refund.get("charge"))
     row = _known(payment, refund) or _reserved(payment, refund) or _foreign(payment, refund)
     if row.stripe_refund_id is not None and _RANK[status] <= _RANK[row.status]:

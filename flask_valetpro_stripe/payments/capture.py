@@ -18,7 +18,8 @@ from ..models import Operation, StripePaymentMixin, key_of
 from ..money import check_amount, format_amount, smallest_step
 from ..state import State, get_state
 from . import operations
-from .apply import ContradictionError, apply_intent
+from .agree import ContradictionError
+from .apply import apply_intent
 from .find import PaymentT, connection_of, find_own, lock_own
 from .operations import CAPTURE
 
@@ -120,6 +121,9 @@ def note_captured(state: State, tenant: Any, operation: Operation, found: Mappin
         changed = apply_intent(payment, found)
     except ContradictionError as error:
         state.session.rollback()
+        # It is done at Stripe, whatever it means here: nobody has to look for it.
+        operations.finish(state, operation)
+        state.session.commit()
         raise ValetProStripeError(str(error), code="contradiction", hint=_SYNC) from None
     operations.finish(state, operation)
     state.session.commit()

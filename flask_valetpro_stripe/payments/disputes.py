@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from ..enums import PaymentStatus
 from ..models import Connection, Dispute, StripePaymentMixin, key_of
 from ..state import State, get_state
-from .apply import ContradictionError, apply_paid, time_of, word_by_refunds
+from .agree import ContradictionError
+from .apply import apply_paid, time_of, word_by_refunds
 from .fetch import fetch
 from .find import find_row, is_id, is_text
 

@@ -12,6 +12,7 @@ from ..models import Customer, StripePaymentMixin
 from ..state import get_state
 from .create import Way, capture_params, create
 from .find import connection_of
+from .operations import MAKE_INTENT
 
 
 def create_payment_intent(
@@ -92,7 +93,7 @@ def _note(payment: StripePaymentMixin, intent: Mapping[str, Any]) -> None:
 
 
 INTENT: Final = Way(
-    kind="payment_intent.create",
+    kind=MAKE_INTENT,
     what="Making the payment intent",
     make_params=_params,
     service=lambda client: client.v1.payment_intents,

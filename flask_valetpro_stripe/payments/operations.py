@@ -22,6 +22,7 @@ KEY_LIFETIME: Final = timedelta(hours=23)
 #: What may be done to a payment that is made: any number of times. One operation of another kind is its making.
 CREATE_REFUND: Final = "refund.create"
 CAPTURE: Final = "payment_intent.capture"
+MAKE_INTENT: Final = "payment_intent.create"
 #: Stripe knows the key, which is nobody's but one operation's, with a body that was encoded otherwise: by a release
 #: before this one, for example. It says nothing about what came of that.
 KEY_WAS_USED: Final = "IdempotencyError"
@@ -92,11 +93,11 @@ def run(state: State, operation: Operation, what: str, call: Callable[..., Any])
     """
     _start(state, operation, what)
     key, attempt, params = operation.id, operation.attempt, operation.params["sent"]
-    options = {"idempotency_key": operation.stripe_idempotency_key}
+    owner, options = operation.tenant_id, {"idempotency_key": operation.stripe_idempotency_key}
     # What Stripe will know must be on record first; and no transaction stays open while the network is asked.
     state.session.commit()
     try:
-        found: Mapping[str, Any] = ask_patiently(state, operation.tenant_id, what, call, params, options).to_dict()
+        found: Mapping[str, Any] = ask_patiently(state, owner, what, call, params, options).to_dict()
     except OutcomeUnknownError as error:
         error.hint = OutcomeUnknownError.default_hint
         _settle(state, key, attempt, {"state": OperationState.unknown, "error": "no answer"})

@@ -13,7 +13,8 @@ from ..enums import CaptureMethod, Mode, PaymentStatus
 from ..models import Models
 from ..models.locked import forget, is_watched
 from ..state import State
-from .apply import MAY_BE_PAID, PAID_SESSION, snapshot
+from .agree import MAY_BE_PAID
+from .apply import PAID_SESSION, snapshot
 from .find import about, given, is_id
 
 #: What no column for amounts holds.
@@ -63,7 +64,7 @@ def _marking(models: Models, names: tuple[str, ...]) -> Any:
     mapper = sa.inspect(models.Payment)
     column: Any = mapper.columns
     set_ = {column[name]: sa.bindparam(name, type_=column[name].type) for name in _SET if name != "paid_at"}
-    at = sa.bindparam("paid_at_", type_=column.paid_at.type)
+    made, at = column.created_at, sa.bindparam("paid_at_", type_=column.paid_at.type)
     key = mapper.primary_key[0]
     other = cast(sa.Table, mapper.local_table).alias()
     meant = sa.select(key).where(*about(models, names, is_platforms=False, has_account=True)).limit(1)
@@ -87,6 +88,6 @@ def _marking(models: Models, names: tuple[str, ...]) -> Any:
                 )
             ),
         )
-        .values({**set_, column.paid_at: sa.func.coalesce(column.paid_at, at)})
+        .values({**set_, column.paid_at: sa.func.coalesce(column.paid_at, sa.case((made > at, made), else_=at))})
         .returning(key)
     )

@@ -16,14 +16,15 @@ from ..state import State
 MOST_TRIES: Final = 3
 #: Seconds that the first wait takes at most; each after it twice that.
 LONGEST_WAIT: Final = 0.3
+#: Waits of one tenant, in the window of :mod:`.waits`, for calls that are answered elsewhere: a form sent twenty times.
+MOST_REPEATS: Final = 40
 _sleep = time.sleep
 
 
 def ask_patiently(state: State, tenant_id: Any, what: str, call: Callable[..., Any], *args: Any) -> Any:
     """Return what ``call`` returns; while Stripe has no time for it, it is made again after a random moment.
 
-    So it is while Stripe is answering the same call elsewhere, however often the tenant has waited: every sender of
-    one form gets the one answer.
+    So it is while Stripe is answering the same call elsewhere, oftener: every sender of one form gets the one answer.
 
     :raises ValetProStripeError: as :func:`.gateway.ask_stripe` does; at once if the tenant has waited too often.
     """
@@ -31,11 +32,13 @@ def ask_patiently(state: State, tenant_id: Any, what: str, call: Callable[..., A
         try:
             return ask_stripe(what, call, *args)
         except ValetProStripeError as error:
-            if not _is_under_way(error) and (error.code != RATE_LIMITED or not state.waits.may(tenant_id)):
+            if not _may_wait(state, tenant_id, error):
                 raise
         _sleep(random.uniform(0.5, 1) * LONGEST_WAIT * 2 ** (tries - 1))  # noqa: S311
     return ask_stripe(what, call, *args)
 
 
-def _is_under_way(error: ValetProStripeError) -> bool:
-    return isinstance(error, OutcomeUnknownError) and error.is_under_way
+def _may_wait(state: State, tenant_id: Any, error: ValetProStripeError) -> bool:
+    if isinstance(error, OutcomeUnknownError) and error.is_under_way:
+        return state.waits.may(("under way", tenant_id), MOST_REPEATS)
+    return error.code == RATE_LIMITED and state.waits.may(tenant_id)

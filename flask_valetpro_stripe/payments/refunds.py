@@ -19,7 +19,7 @@ from ..models import Connection, Operation, Refund, StripePaymentMixin, key_of
 from ..money import check_amount, format_amount
 from ..state import State, get_state
 from . import operations
-from .apply import ContradictionError
+from .agree import ContradictionError
 from .apply_refunds import apply_refund
 from .find import OPERATION_METADATA, RESERVED_METADATA, connection_of, find_own, is_text, lock_own
 from .operations import CREATE_REFUND
@@ -308,6 +308,9 @@ def note_refund(state: State, tenant: Any, operation: Operation, found: Mapping[
         changed = apply_refund(payment, found)
     except ContradictionError as error:
         state.session.rollback()
+        # It is done at Stripe, whatever it means here: nobody has to look for it.
+        operations.finish(state, operation)
+        state.session.commit()
         raise ValetProStripeError(str(error), code="contradiction", hint=_SYNC) from None
     is_news = before != (payment.amount_refunded, payment.status)
     state.session.commit()

@@ -14,7 +14,8 @@ from ..errors import ValetProStripeError
 from ..gateway import ask_stripe
 from ..models import Refund, StripePaymentMixin
 from ..state import get_state
-from .apply import ContradictionError, apply_failed_session, apply_intent, apply_session
+from .agree import ContradictionError
+from .apply import apply_failed_session, apply_intent, apply_session
 from .apply_refunds import apply_refund
 from .find import PaymentT, connection_of, find_own, lock_own
 from .pages import each_of

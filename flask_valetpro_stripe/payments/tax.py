@@ -43,13 +43,14 @@ def decide(
             code="tax_not_computed",
             hint="Use a payment link or a checkout session, or pass automatic_tax=False if the amount has its tax.",
         )
+    connection_id, owner = connection.id, connection.tenant_id
     # Nothing of the host's stays locked while the network is asked.
     state.session.commit()
-    missing = find_missing(state, connection, client)
+    missing = find_missing(state, connection_id, client)
     if missing is None:
         return True
     if state.config.tax_not_ready == "warn":
-        log.warning("a payment of tenant %s goes without tax: %s", connection.tenant_id, missing)
+        log.warning("a payment of tenant %s goes without tax: %s", owner, missing)
         return False
     raise ValetProStripeError(
         f"The Stripe account cannot compute tax: {missing}",
@@ -58,19 +59,19 @@ def decide(
     )
 
 
-def find_missing(state: State, connection: Connection, client: stripe.StripeClient) -> str | None:
+def find_missing(state: State, connection_id: int, client: stripe.StripeClient) -> str | None:
     """Return what an account lacks to compute tax, in a sentence, or None. Stripe is asked every ten minutes.
 
     Active settings without a registration compute a tax of zero (Stripe docs, "Tax settings").
     """
-    if state.tax_ready.get(connection.id, -_READY_FOR) + _READY_FOR > time.monotonic():
+    if state.tax_ready.get(connection_id, -_READY_FOR) + _READY_FOR > time.monotonic():
         return None
     try:
         missing = _ask(client)
     except MissingPermissionError:
         return "its API key may not read the tax settings."
     if missing is None:
-        state.tax_ready[connection.id] = time.monotonic()
+        state.tax_ready[connection_id] = time.monotonic()
     return missing
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..enums import Mode
-from ..models import Connection
+from ..models import Connection, StripePaymentMixin
 from ..state import State
+from .apply import may_be_let_go
 from .fetch import fetch
 from .find import find_for_object
 
@@ -19,6 +20,8 @@ def fetch_intent_of_refund(
     state: State, connection: Connection | None, event: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
     """Return the PaymentIntent that an event's refund is of, or None if its payment is known, or we may not see it.
+
+    Of a deposit that was not taken, as far as we know, Stripe is asked: it may have been let go.
 
     A refund's own metadata are not believed, and name nothing where it was made in the dashboard. Those of its intent
     are what we gave it. Commits.
@@ -33,6 +36,7 @@ def fetch_intent_of_refund(
     # Nothing stays locked while the network is asked, nor before the event's own row is written.
     state.session.commit()
     intent = refund.get("payment_intent")
-    if known is not None or not isinstance(intent, str) or not _INTENT.fullmatch(intent):
+    is_clear = known is not None and not may_be_let_go(cast(StripePaymentMixin, known))
+    if is_clear or not isinstance(intent, str) or not _INTENT.fullmatch(intent):
         return None
     return fetch(state, connection, event, lambda client: client.v1.payment_intents, intent)

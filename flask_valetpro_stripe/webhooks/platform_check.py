@@ -18,6 +18,8 @@ _MOST_PAGES: Final = 3
 _NOT_NEEDED: Final = ("charge.refund.updated", "v2.", "*")
 #: What an account tells its platform only.
 _OF_CONNECTED: Final = "account."
+#: Before it, Stripe made a refund of what was held and let go (Stripe's changelog for 2025-03-31.basil).
+_OLDEST: Final = "2025-03-31"
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1"})
 _WHERE: Final = "in the Stripe Dashboard, under Developers, Webhooks"
 
@@ -60,6 +62,11 @@ def _of_scope(state: State, mode: Mode, url: str, found: Sequence[dict[str, Any]
         )
     elif not enabled:
         yield f"The {mode} webhook endpoint for {whose} at {url} is switched off at Stripe: switch it on {_WHERE}."
+    elif old := sorted({each["api_version"] for each in enabled if (each.get("api_version") or _OLDEST) < _OLDEST}):
+        yield (
+            f"The {mode} webhook endpoint for {whose} at {url} has API version {old[0]}, which tells of a deposit that "
+            f"was let go as of a refund. Make a new one {_WHERE}, and put its signing secret into {setting}."
+        )
     elif lacking and "*" not in told:
         yield (
             f"The {mode} webhook endpoint for {whose} does not get every event that is handled here: add these to it "

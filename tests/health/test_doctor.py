@@ -187,6 +187,19 @@ def test_an_endpoint_that_is_switched_off_is_told(platform: Host) -> None:
     ]
 
 
+def test_an_endpoint_of_a_version_that_tells_of_deposits_as_refunds_is_told(platform: Host) -> None:
+    assert platform.simulator
+    for connect, version in ((True, "2024-10-28.acacia"), (False, "2025-03-31.basil")):
+        (endpoint,) = endpoints(platform, connect=connect)
+        platform.simulator._ledger.records[endpoint].data["api_version"] = version
+
+    assert told(platform) == [
+        f"- The test webhook endpoint for connected accounts at {HOOK} has API version 2024-10-28.acacia, which tells "
+        "of a deposit that was let go as of a refund. Make a new one in the Stripe Dashboard, under Developers, "
+        "Webhooks, and put its signing secret into VALETPRO_STRIPE_TEST_CONNECT_WEBHOOK_SECRETS."
+    ]
+
+
 def test_an_endpoint_that_lacks_types_which_are_handled_is_told_which(platform: Host) -> None:
     platform.valetpro.on("customer.created")(print)
     platform.valetpro.on("*")(print)

@@ -86,6 +86,20 @@ def test_refunds_and_captures_wait_as_well(plaza: Desk, simulator: Simulator, wa
     assert plaza.now(payment).status == "REFUNDED"
 
 
+def test_calls_that_are_answered_elsewhere_do_not_hold_all_workers_for_ever(
+    plaza: Desk, seaside: Desk, simulator: Simulator, waited: list[float]
+) -> None:
+    simulator.faults.add("POST", LINKS, "idempotency_key_in_use", times=1000, account=plaza.account)
+    for _ in range(25):
+        with pytest.raises(errors.OutcomeUnknownError):
+            plaza.make(idempotency_key="ticket-7")
+    assert len(waited) == patience.MOST_REPEATS
+
+    simulator.faults.add("POST", LINKS, "idempotency_key_in_use", times=3, account=seaside.account)
+    assert seaside.make().stripe_payment_link_url
+    assert len(waited) == patience.MOST_REPEATS + 1
+
+
 @pytest.mark.parametrize(("fault", "times"), [("rate_limit", 2), ("idempotency_key_in_use", 8)])
 def test_customers_wait_as_well(plaza: Desk, simulator: Simulator, waited: list[float], fault: str, times: int) -> None:
     simulator.faults.add("POST", "/v1/customers", fault, times=times)
