@@ -172,7 +172,8 @@ def test_the_short_way_ends_as_the_long_way_does_whatever_a_session_says(
     sqlite_url: str, postgres_url: str, tmp_path: Any
 ) -> None:
     long = f"sqlite:///{tmp_path / 'long.sqlite3'}"
-    with make_stage(sqlite_url) as short_way, make_stage(long) as long_way, make_stage(postgres_url) as postgresql:
+    listening = make_stage(long, own_models=True)
+    with make_stage(sqlite_url) as short_way, listening as long_way, make_stage(postgres_url) as postgresql:
         before_update(long_way, [])
         expected = ends(long_way)
 

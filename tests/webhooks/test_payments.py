@@ -99,6 +99,10 @@ def test_a_paid_session_completes_its_payment(stage: Stage) -> None:
 @pytest.mark.parametrize("kind", ["session", "intent"])
 def test_a_payment_was_paid_when_stripe_says_so_and_not_when_we_hear_of_it(stage: Stage, kind: str) -> None:
     payment, now = stage.make_payment(stage.plaza), datetime.now(UTC).replace(microsecond=0)
+    with stage.host.app.app_context():
+        made = {"created_at": now - timedelta(days=1)}
+        stage.host.db.session.execute(sa.update(stage.host.Payment).values(made))
+        stage.host.db.session.commit()
     paid = {"session": session(payment), "intent": intent(payment, operation_of(stage, payment))}[kind]
     name = {"session": "checkout.session.completed", "intent": "payment_intent.succeeded"}[kind]
     hours_ago, later = now - timedelta(hours=7), now - timedelta(hours=1)
