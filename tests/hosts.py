@@ -201,7 +201,7 @@ def make_host(
     :param key: what the primary keys of tenants and payments are: one of :data:`KEYS`.
     :param config: settings on top of (or in place of) those that tests need.
     :param simulator: where all calls to Stripe go.
-    :param own_models: whether it own_models to what happens to its models or its session, which must be its own then.
+    :param own_models: for a host that adds to its models, or listens to them or its session: nobody else gets them.
     """
     db, tenant, payment, user, valetpro = _declare(key) if own_models else _declared(key)
     host = Host(db, valetpro, tenant, payment, user, simulator)

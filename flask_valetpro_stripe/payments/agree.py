@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 _S = PaymentStatus
 #: What may still be paid.
 MAY_BE_PAID: Final = frozenset({_S.PENDING, _S.PROCESSING, _S.FAILED, _S.CANCELED})
+#: What was paid, whatever became of the money since.
 PAID: Final = frozenset(_S) - MAY_BE_PAID
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -22,8 +21,6 @@ from .agree import (
 )
 from .find import is_address, is_id, is_text
 from .refunded import came_back
-
-log = logging.getLogger(__name__)
 
 _S = PaymentStatus
 #: For each word, the words that it may follow. Money wins over everything that is not money; a failed attempt is not

@@ -24,7 +24,8 @@ _sleep = time.sleep
 def ask_patiently(state: State, tenant_id: Any, what: str, call: Callable[..., Any], *args: Any) -> Any:
     """Return what ``call`` returns; while Stripe has no time for it, it is made again after a random moment.
 
-    So it is while Stripe is answering the same call elsewhere, oftener: every sender of one form gets the one answer.
+    The same while Stripe is answering the same call elsewhere, for which a tenant may wait oftener: every sender of
+    one form gets the one answer.
 
     :raises ValetProStripeError: as :func:`.gateway.ask_stripe` does; at once if the tenant has waited too often.
     """

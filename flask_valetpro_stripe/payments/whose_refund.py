@@ -21,10 +21,9 @@ def fetch_intent_of_refund(
 ) -> Mapping[str, Any] | None:
     """Return the PaymentIntent that an event's refund is of, or None if its payment is known, or we may not see it.
 
-    Of a deposit that was not taken, as far as we know, Stripe is asked: it may have been let go.
-
     A refund's own metadata are not believed, and name nothing where it was made in the dashboard. Those of its intent
-    are what we gave it. Commits.
+    are what we gave it. Of a known deposit that was not taken, as far as we know, Stripe is asked too: it may have been
+    let go. Commits.
 
     :param connection: whose account it is; None for the platform's own.
     :raises ValetProStripeError: if Stripe, or the store of the tenant's key, cannot be asked now.

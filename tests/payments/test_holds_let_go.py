@@ -10,7 +10,7 @@ from flask_valetpro_stripe import current_stripe
 from flask_valetpro_stripe.payments.find import OPERATION_METADATA
 from flask_valetpro_stripe.testing import Simulator, make_event
 from tests.payments.desk import Desk
-from tests.payments.test_odd_news import operation_of, owner_of, page_of, tell
+from tests.payments.news import operation_of, owner_of, page_of, tell
 
 
 def told_as_refund(kind: str, charge: str, intent: str, amount: int) -> dict[str, Any]:

@@ -14,39 +14,10 @@ from flask_valetpro_stripe import current_stripe, errors
 from flask_valetpro_stripe.payments.find import OPERATION_METADATA
 from flask_valetpro_stripe.testing import CardDeclined, Simulator, make_event
 from tests.payments.desk import Desk
+from tests.payments.news import last, operation_of, owner_of, page_of, tell
 from tests.raw_keys.owner import put_transport
-from tests.simulator.helpers import client_with
-from tests.webhooks.stage import Stage
 
 WAYS: list[Callable[..., Any]] = [Desk.make, Desk.make_session]
-
-
-def tell(desk: Desk, event: dict[str, Any]) -> Any:
-    """Deliver one event, and return its row."""
-    stage = Stage(desk.host, desk.simulator, desk.tenant, desk.tenant)
-    assert stage.deliver({**event, "account": desk.account}).status_code == 200
-    return stage.rows()[-1]
-
-
-def last(desk: Desk, event_type: str) -> dict[str, Any]:
-    """Return a copy of the last event of a type."""
-    found = [event for event in desk.simulator.events_of(desk.account) if event["type"] == event_type][-1]
-    copied: dict[str, Any] = json.loads(json.dumps(found))
-    return copied
-
-
-def operation_of(desk: Desk, payment: Any) -> str:
-    (found,) = [operation.id for operation in desk.operations() if operation.payment_id == payment.id]
-    return str(found)
-
-
-def page_of(payment: Any) -> str:
-    return str(payment.stripe_payment_link_url or payment.checkout_url)
-
-
-def owner_of(desk: Desk) -> Any:
-    """Return a client of the account's owner."""
-    return client_with(desk.simulator, desk.simulator._ledger.accounts[str(desk.account)].test_secret_key)
 
 
 def own_link(desk: Desk, of_session: Any, of_intent: Any) -> str:

@@ -12,7 +12,7 @@ from flask_valetpro_stripe import errors, payments
 from flask_valetpro_stripe.payments import unfinished
 from flask_valetpro_stripe.testing import Simulator
 from tests.payments.desk import Desk
-from tests.payments.test_odd_news import page_of
+from tests.payments.news import page_of
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from flask_valetpro_stripe.testing import Simulator
 from tests.payments.desk import Desk
-from tests.payments.test_odd_news import last, owner_of, page_of, tell
+from tests.payments.news import last, owner_of, page_of, tell
 
 PAYING = ["checkout.session.completed", "payment_intent.succeeded", "charge.succeeded"]
 
