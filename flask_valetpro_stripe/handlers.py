@@ -31,9 +31,6 @@ from .state import State, get_state
 from .webhooks.inbox import Fetcher
 from .webhooks.verify import TENANTS_OWN
 
-#: The event that tells when a payment was paid, in whatever way.
-_PAID: Final = "payment_intent.succeeded"
-
 
 def _on_payment(
     event: WebhookEvent,
@@ -58,7 +55,7 @@ def _on_payment(
     except ContradictionError as error:
         event.error = str(error)
         return
-    if payment.paid_at is not None and (not was_paid or event.type == _PAID):
+    if payment.paid_at is not None and (not was_paid or _tells_when_paid(event)):
         # What follows from being paid may be told first; and clocks differ.
         paid_at = max(happened_at(event.payload), payment.created_at)
         if paid_at != payment.paid_at:
@@ -66,6 +63,11 @@ def _on_payment(
     save(state.session, state.models.Payment, payment)
     if changed:
         _tell_updated(event, getattr(payment, state.models.payment_tenant), payment.key)
+
+
+def _tells_when_paid(event: WebhookEvent) -> bool:
+    """Tell whether an event, which agrees with its payment, is the one of the moment when it was paid."""
+    return event.type == "payment_intent.succeeded" and event.object.get("status") == "succeeded"
 
 
 def _tell_updated(event: WebhookEvent, tenant_key: Any, payment_key: Any) -> None:

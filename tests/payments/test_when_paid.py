@@ -49,6 +49,19 @@ def test_it_is_not_before_the_payment_was_made(plaza: Desk, simulator: Simulator
     assert (now.status, now.paid_at) == ("COMPLETED", now.created_at)
 
 
+def test_an_event_whose_intent_says_otherwise_does_not_move_it(plaza: Desk, simulator: Simulator) -> None:
+    payment = plaza.make()
+    simulator.pay(page_of(payment))
+    plaza.hear()
+    before = plaza.now(payment)
+    event = last(plaza, "payment_intent.succeeded") | {"id": "evt_absurd", "created": 0}
+    event["data"]["object"] |= {"amount": None, "status": "requires_payment_method"}
+    tell(plaza, event)
+
+    now = plaza.now(payment)
+    assert (now.paid_at, now.updated_at, now.status) == (before.paid_at, before.updated_at, "COMPLETED")
+
+
 def test_of_a_deposit_it_is_when_it_was_taken(plaza: Desk, simulator: Simulator) -> None:
     payment, now = plaza.make(capture_method="manual"), datetime.now(UTC).replace(microsecond=0)
     plaza.change(payment, created_at=now - timedelta(days=3))
