@@ -28,15 +28,11 @@ CHROMIUM_FLAGS = [
 ]
 
 
+pytest_plugins = ["tests.selection"]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     refuse_sockets_beyond_loopback()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what drives Chromium, so that it can be left out by name and nobody has to remember the marker."""
-    for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.browser)
 
 
 def pytest_collection_finish() -> None:
@@ -139,9 +135,9 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'test.sqlite3'}"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The SQLAlchemy URL of an empty database; the test runs once on SQLite and once on PostgreSQL."""
+    """The SQLAlchemy URL of an empty database, of the kinds that tests/selection.py chooses for the test."""
     name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     url: str = request.getfixturevalue(name)
     return url

@@ -93,7 +93,7 @@ def test_the_board_answers_nothing_while_nothing_changed_and_itself_when_somethi
     assert staff.get(_live(fresh.text)).status_code == 204
 
 
-@pytest.mark.story
+@pytest.mark.oldest
 def test_the_desk_sees_a_ticket_paid_without_asking(app: Flask, staff: Browser, simulator: Simulator) -> None:
     place = staff.open_ticket()
     board, ticket = _live(_page(staff)), _live(staff.get(place).text)

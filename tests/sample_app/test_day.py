@@ -52,7 +52,7 @@ def a_day(
     return {"tipped": tipped, "held": held, "yen": yen, "unpaid": manager.open_ticket()}
 
 
-@pytest.mark.story
+@pytest.mark.oldest
 def test_a_day_adds_up_by_currency(manager: Browser, a_day: dict[str, str]) -> None:
     shown = text_of(manager.get("/tickets/?day="))
     assert "Today" in shown
