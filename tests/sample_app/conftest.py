@@ -6,11 +6,15 @@ import base64
 from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
+from flask_valetpro_stripe import AccountType, Mode
+from flask_valetpro_stripe.connections import open_connection
 from flask_valetpro_stripe.testing import Simulator
 from sample_app import create_app
 from sample_app.extensions import db
+from sample_app.models import Tenant
 from sample_app.seed import seed
 from sample_app.sms import ConsoleSms
 from tests.hosts import Templates, create_tables
@@ -66,10 +70,21 @@ def people(app: Flask) -> Callable[[str], Browser]:
 
 
 @pytest.fixture
-def plaza_account(simulator: Simulator, people: Callable[[str], Browser]) -> str:
+def plaza_account(app: Flask, simulator: Simulator) -> str:
     """The id of the Stripe account that the Plaza Hotel has connected."""
     account_id = simulator.create_account("Plaza Hotel SAS").id
-    people("admin@plaza").connect_stripe(simulator, account_id)
+    simulator.connect(account_id)
+    with app.app_context():
+        plaza = db.session.scalars(sa.select(Tenant).filter_by(slug="plaza")).one()
+        open_connection(
+            app.extensions["valetpro_stripe"],
+            plaza,
+            Mode.test,
+            AccountType.CONNECT_STANDARD,
+            actor="tests",
+            account_id=account_id,
+            account_name="Plaza Hotel SAS",
+        )
     return account_id
 
 
