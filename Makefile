@@ -19,16 +19,20 @@ WORKERS ?= 2
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --system-certs --custom-compile-command "make lock"
 
+# Both of the machine's cores; ALONE is for the tests that start processes enough of their own.
 RUN_PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
-# What stands on SQLAlchemy runs on both; what is between us and Stripe, a vault or a browser does so once. On the older one
-# PostgreSQL is asked where locks decide, SQLite everywhere; keys and health ask the database nothing that others do not.
-ON_SQLALCHEMY := tests/unit tests/connections tests/payments tests/webhooks tests/engines tests/reconcile tests/story
+ALONE := -m alone tests/chaos
+# What stands on SQLAlchemy runs again on the oldest one: in `make test` what is marked so, in `make test-all` all of it.
+ON_SQLALCHEMY := tests/unit tests/connections tests/payments tests/webhooks tests/engines tests/reconcile tests/story \
+	tests/sample_app
+# Seconds that `make test` may take on CI's machine once everything is installed; 0 for any.
+TIME_BUDGET ?= 720
 NEED_PYTHON = @test -n "$(PYTHON)" || \
 	{ echo "No Python 3.11 or newer was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test chaos parts lint types pytest pytest-old-sqlalchemy assets wheel lock clean
+.PHONY: help demo quick test test-all chaos coverage installed parts lint types pytest pytest-oldest assets wheel lock clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 32
@@ -36,7 +40,23 @@ help: ## Print this list
 demo: $(SAMPLE_READY) $(HTMX) ## Serve the valet desk and the Stripe simulator on 127.0.0.1
 	@$(BIN)/python tools/demo.py
 
-test: parts lint types pytest pytest-old-sqlalchemy ## Run every check and every test, the browser too
+quick: $(READY) $(HTMX) ## Run the unit, simulator and OpenAPI tests: under a minute
+	$(RUN_PYTEST) $(or $(PYTEST),tests/unit tests/simulator tests/openapi)
+
+test: ## Run what lands: every check, and each behaviour once: ten minutes
+	@began=$$(date +%s) && $(MAKE) installed && ready=$$(date +%s) && $(MAKE) lint types pytest pytest-oldest && \
+	$(BIN)/python -m tests.budget $$((ready - began)) $$(($$(date +%s) - ready)) $(TIME_BUDGET)
+
+test-all: installed ## Run every combination, and chaos at its middle size: an hour
+	CHAOS=middle $(MAKE) lint types pytest pytest-oldest ALL=--all
+
+chaos: installed ## Run the chaos tests at their full size: hours
+	CHAOS=full $(BIN)/python -m pytest --all $(or $(PYTEST),tests/chaos)
+
+coverage: installed ## Run the tests and print the package's line and branch coverage
+	$(MAKE) pytest PYTEST="--cov --cov-report=term:skip-covered $(PYTEST)"
+
+installed: parts $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready
 
 parts: ## Look for Chromium, PostgreSQL and Redis, and install them where that is allowed
 	$(NEED_PYTHON)
@@ -49,19 +69,13 @@ lint: $(READY) ## Check the style
 types: $(READY) ## Check the types
 	$(BIN)/mypy
 
-# Two at a time, and then those that want all of the machine.
 pytest: $(READY) $(HTMX) ## Run the tests only
-	$(RUN_PYTEST) $(or $(PYTEST),-m "not alone")
-	$(if $(PYTEST),,$(BIN)/python -m pytest -m alone)
+	$(RUN_PYTEST) $(ALL) $(or $(PYTEST),-m "not alone")
+	$(if $(PYTEST),,$(BIN)/python -m pytest $(ALL) $(ALONE))
 
-pytest-old-sqlalchemy: $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready ## Run them on SQLAlchemy 2.0
+pytest-oldest: $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready ## Run them on SQLAlchemy 2.0
 	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(BIN)/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s'
-	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(RUN_PYTEST) -m "not browser or story" \
-		$(or $(PYTEST),-k "not postgresql or engines" $(ON_SQLALCHEMY))
-
-# One after the other: each of these takes all of the machine.
-chaos: parts $(READY) $(HTMX) ## Run the chaos tests at their full size, which takes hours
-	CHAOS=full $(BIN)/python -m pytest $(or $(PYTEST),tests/chaos)
+	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(RUN_PYTEST) $(ALL) $(or $(PYTEST),$(if $(ALL),,-m oldest) $(ON_SQLALCHEMY))
 
 assets: $(HTMX) ## Bring htmx into the package
 

@@ -13,11 +13,14 @@ import pytest
 import sqlalchemy as sa
 import stripe
 
-from flask_valetpro_stripe.testing import Simulator
-from tests.compiled import keep_compiled
-from tests.guards import only_loopback, refuse_sockets_beyond_loopback, untouched_stripe_module
-from tests.servers import PostgreSQL, running_postgresql
-from tools.system_parts import PARTS, Part, missing
+# Before the helpers are imported: their assertions explain themselves and are counted, as the tests' own.
+pytest.register_assert_rewrite(*(f"tests.{part.stem}" for part in Path(__file__).parent.iterdir() if part != Path(__file__)))
+
+from flask_valetpro_stripe.testing import Simulator  # noqa: E402
+from tests.compiled import keep_compiled  # noqa: E402
+from tests.guards import only_loopback, refuse_sockets_beyond_loopback, untouched_stripe_module  # noqa: E402
+from tests.servers import PostgreSQL, running_postgresql  # noqa: E402
+from tools.system_parts import PARTS, Part, missing  # noqa: E402
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -28,7 +31,7 @@ CHROMIUM_FLAGS = [
 ]
 
 
-pytest_plugins = ["tests.selection"]
+pytest_plugins = ["tests.assertions", "tests.budget", "tests.selection"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,63 @@
+"""Keep the tests fast: print where the time went, and fail what takes too long without saying why."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests import timing
+
+#: Seconds that a case may take, its fixtures included, unless it is marked ``slow``.
+LIMIT = 3.0
+SLOWEST = 20
+
+_SPENT = pytest.StashKey[float]()
+_seconds: Counter[str] = Counter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+    report = yield
+    spent = item.stash[_SPENT] = item.stash.get(_SPENT, 0.0) + call.duration
+    if report.when == "teardown" and report.passed and spent > LIMIT and not item.get_closest_marker("slow"):
+        # Measured again, so that what keeps the machine busy just now fails no test.
+        limit = LIMIT * max(timing.FACTOR, timing.measure())
+        if spent > limit:
+            report.outcome = "failed"
+            report.longrepr = (
+                f"{item.nodeid} took {spent:.1f} s; {limit:.1f} s are allowed on this machine. "
+                'Make it faster, or mark it with @pytest.mark.slow("why it must take longer").'
+            )
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds[report.nodeid] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    folders: Counter[str] = Counter()
+    for case, seconds in _seconds.items():
+        folders["/".join(case.partition("::")[0].split("/")[:2])] += seconds
+    terminalreporter.section(f"seconds per folder, and the {SLOWEST} slowest cases")
+    for name, seconds in folders.most_common() + _seconds.most_common(SLOWEST):
+        terminalreporter.line(f"{seconds:8.1f}  {name}")
+
+
+def main(installing: int, running: int, budget: int) -> int:
+    """Print what `make test` took, and return 1 if that is over its budget on CI's machine."""
+    factor = max(timing.FACTOR, timing.measure())
+    print(f"Installing took {installing} s; checks and tests {running} s, on a machine {factor:.1f} times slower than idle.")
+    if os.environ.get("CI") == "true" and 0 < budget * factor < running:
+        print(f"They may take {budget} s on an idle machine. Make them faster, or set TIME_BUDGET=0.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))
