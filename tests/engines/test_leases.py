@@ -16,7 +16,7 @@ from tests.webhooks.stage import PLAZA
 
 from .box import Box
 
-pytestmark = pytest.mark.both
+pytestmark = [pytest.mark.both, pytest.mark.oldest]
 
 
 def test_while_a_worker_asks_stripe_an_event_is_its_own_for_longer(box: Box) -> None:

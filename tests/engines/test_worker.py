@@ -22,6 +22,8 @@ from tests.webhooks.test_database_away import refuse
 
 from .box import Box, fail
 
+pytestmark = pytest.mark.oldest
+
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 

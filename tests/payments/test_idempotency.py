@@ -58,6 +58,7 @@ def test_the_same_key_with_other_arguments_is_refused(
     host.close()
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_twenty_threads_with_one_key_make_one_payment_and_one_link(plaza: Desk, simulator: Simulator) -> None:
     with listening("payment_created") as heard:
@@ -80,6 +81,7 @@ def test_twenty_threads_with_their_own_keys_make_twenty(plaza: Desk, simulator: 
     assert len(links_at(simulator, plaza.account)) == 20
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_what_the_host_had_pending_commits_with_the_payment(plaza: Desk) -> None:
     with plaza.open():
@@ -148,6 +150,7 @@ def test_a_crash_between_the_commit_and_the_call_leaves_a_row_that_a_repeat_fini
     assert len(links_at(simulator, plaza.account)) == 1
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_the_row_is_durable_before_stripe_hears_of_it(plaza: Desk, simulator: Simulator) -> None:
     real = plaza.host.state.http_client

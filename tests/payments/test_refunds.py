@@ -87,6 +87,7 @@ def light_plaza(sqlite_url: str, simulator: Simulator) -> Iterator[Desk]:
 # -- what comes of a refund
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_all_of_a_payment_is_given_back(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
@@ -140,6 +141,7 @@ def test_without_an_amount_the_rest_is_given_back(plaza: Desk) -> None:
     assert standing(plaza, payment) == ("REFUNDED", 2500)
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_a_host_whose_sessions_do_not_flush_by_themselves_sees_its_refund(plaza: Desk) -> None:
     with plaza.host.app.app_context():
@@ -513,6 +515,7 @@ def test_a_key_may_be_that_of_a_link_too(light_plaza: Desk) -> None:
     assert light_plaza.make(idempotency_key="ticket-7").id == payment.id
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_threads_with_one_key_make_one_refund(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
@@ -536,6 +539,7 @@ def test_one_key_for_two_payments_at_once_is_one_refund_and_a_refusal(plaza: Des
     assert sum(at_stripe(simulator, payment) for payment in both) == 2500
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_however_many_at_once_no_more_is_given_back_than_was_paid(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza, amount=10_000)
@@ -585,6 +589,7 @@ def test_two_processes_with_one_key_make_one_refund(database_url: str) -> None:
 # -- answers that do not come
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 @pytest.mark.parametrize("fault", LOST)
 def test_a_lost_answer_keeps_the_amount_and_the_same_key_finishes_it(
@@ -726,6 +731,7 @@ def test_what_was_begun_a_day_ago_is_not_repeated(plaza: Desk, simulator: Simula
     assert [row.status for row in refunds_of(plaza, payment)] == ["pending"]
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_what_the_host_had_pending_is_kept_when_a_refund_is_refused(plaza: Desk) -> None:
     payment = paid(plaza)

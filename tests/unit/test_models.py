@@ -24,6 +24,8 @@ from flask_valetpro_stripe.errors import ConfigurationError
 from flask_valetpro_stripe.models.types import UTCDateTime
 from tests.hosts import KEYS, Host, make_host, make_models
 
+pytestmark = pytest.mark.oldest
+
 #: A column more, or less, is a public change: an entry under "Schema" in CHANGES, with an upgrade snippet.
 COLUMNS = {
     "tenant": "id name stripe_application_fee_bps stripe_automatic_tax stripe_mode",

@@ -215,6 +215,7 @@ def debit_after_a_declined_card(stage: Stage, same_guest: bool) -> tuple[Any, li
     return payment, [happening.of(event_type) for event_type in events], paid
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 @pytest.mark.parametrize(
     "refunds",
@@ -257,6 +258,7 @@ def test_money_that_is_given_back_was_paid_by_the_intent_of_the_refund_not_by_th
     assert {row.error for row in stage.rows()} == {None}
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_a_guest_who_pays_before_stripes_answer_about_the_link_arrives_has_paid(stage: Stage) -> None:
     """The link is there as soon as Stripe has made it; what we do not know yet, the metadata tell."""
@@ -296,6 +298,7 @@ def test_a_declined_card_is_not_the_end(stage: Stage) -> None:
     assert stage.payment(payment).status == "COMPLETED"
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_two_event_objects_for_one_change_have_one_effect(stage: Stage) -> None:
     """Stripe sometimes makes two events of one change; only the effect tells that they are the same."""

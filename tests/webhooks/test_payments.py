@@ -84,6 +84,7 @@ def charge(payment: Any, operation: str | None, **changes: Any) -> dict[str, Any
     } | changes
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_a_paid_session_completes_its_payment(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
@@ -97,6 +98,7 @@ def test_a_paid_session_completes_its_payment(stage: Stage) -> None:
     assert paid.stripe_object["id"] == "cs_test_1"
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 @pytest.mark.parametrize("kind", ["session", "intent"])
 def test_a_payment_was_paid_when_stripe_says_so_and_not_when_we_hear_of_it(stage: Stage, kind: str) -> None:
@@ -266,6 +268,7 @@ def test_a_payment_status_that_is_no_word_pays_nothing_and_breaks_nothing(stage:
     assert stage.payment(payment).status == "PENDING"
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_an_id_that_no_column_holds_is_not_written(stage: Stage) -> None:
     """PostgreSQL refuses it, and would each time that Stripe delivers it again."""
@@ -331,6 +334,7 @@ def test_a_connected_account_cannot_complete_a_payment_that_the_platform_collect
     assert untouched(stage, payment)
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_a_partial_and_a_full_refund_are_noted(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
@@ -344,6 +348,7 @@ def test_a_partial_and_a_full_refund_are_noted(stage: Stage) -> None:
     assert stage.payment(payment).amount_refunded == 2500
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_the_host_may_load_its_payments_together_with_their_tenants(database_url: str) -> None:
     """A joined load makes an outer join, which PostgreSQL cannot lock as a whole."""

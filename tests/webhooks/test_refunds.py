@@ -118,6 +118,7 @@ def test_more_than_ten_refunds_add_up(light_stage: Stage) -> None:
     assert standing(light_stage, payment) == ("PARTIALLY_REFUNDED", 2400)
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_the_same_news_twice_is_no_news(stage: Stage) -> None:
     payment = paid(stage, stage.plaza)
@@ -148,6 +149,7 @@ def ends(stage: Stage, payment: Any, events: list[dict[str, Any]]) -> set[Any]:
     return found
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_a_refund_that_failed_ends_the_same_in_every_order(stage: Stage) -> None:
     payment = paid(stage, stage.plaza)
@@ -258,6 +260,7 @@ def test_an_event_of_another_account_never_reaches_a_tenants_refunds(stage: Stag
     assert standing(stage, payment) == ("COMPLETED", 0)
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_two_hotels_with_the_same_refund_id_keep_their_own(stage: Stage) -> None:
     mine, theirs = paid(stage, stage.plaza), paid(stage, stage.seaside, account=SEASIDE)
@@ -344,6 +347,7 @@ def reserve(stage: Stage, payment: Any, **asked: Any) -> Any:
     return stage.rows("Refund")[-1]
 
 
+@pytest.mark.oldest
 @pytest.mark.both
 def test_an_event_finds_the_refund_whose_answer_was_lost(stage: Stage) -> None:
     payment = paid(stage, stage.plaza)
