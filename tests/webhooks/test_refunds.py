@@ -93,6 +93,8 @@ def hearing() -> Iterator[list[tuple[str, str]]]:
 # -- made in the dashboard
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_refund_made_in_the_dashboard_is_a_row(stage: Stage) -> None:
     payment = paid(stage, stage.plaza)
     with stage.events_while() as giving_back:
@@ -149,8 +151,6 @@ def ends(stage: Stage, payment: Any, events: list[dict[str, Any]]) -> set[Any]:
     return found
 
 
-@pytest.mark.oldest
-@pytest.mark.both
 def test_a_refund_that_failed_ends_the_same_in_every_order(stage: Stage) -> None:
     payment = paid(stage, stage.plaza)
     with stage.events_while() as happening:
