@@ -1,1 +1,1 @@
-"""Roads into and out of a connection, on both databases, through the simulator."""
+"""Roads into and out of a connection, through the simulator; on both databases where these decide."""

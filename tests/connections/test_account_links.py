@@ -105,6 +105,7 @@ def listening(admin: Admin, signal: Any) -> Iterator[list[Any]]:
 # -- there and back
 
 
+@pytest.mark.both
 def test_an_account_is_made_finished_at_stripe_and_takes_payments(
     api: str, plaza: Admin, seaside: Admin, simulator: Simulator
 ) -> None:
@@ -204,6 +205,7 @@ def test_the_event_may_be_faster_than_the_browser(api: str, plaza: Admin, simula
     assert plaza.audit().count(("stripe", "became_ready")) == 1
 
 
+@pytest.mark.both
 def test_the_browser_and_the_event_at_once_make_it_ready_once(plaza: Admin, simulator: Simulator) -> None:
     old = simulator.create_account("Plaza")
     plaza.connect(old.id)
@@ -334,6 +336,7 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
     return answers
 
 
+@pytest.mark.both
 def test_two_clicks_at_once_make_one_account(api: str, plaza: Admin, simulator: Simulator) -> None:
     addresses = at_once(lambda: begin(plaza), lambda: begin(plaza))
 
@@ -463,6 +466,7 @@ def test_a_refusal_is_not_repeated_for_ever(plaza: Admin, simulator: Simulator) 
     assert len({request.idempotency_key for request in made_at_stripe(simulator)}) == 2
 
 
+@pytest.mark.both
 def test_disconnecting_while_stripe_makes_the_account_keeps_it_for_the_next_time(
     plaza: Admin, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,6 +519,7 @@ def test_an_account_that_was_switched_away_from_does_not_come_back_by_itself(
     assert plaza.row().stripe_account_id == newer.id
 
 
+@pytest.mark.both
 def test_pressing_for_an_account_that_is_ready_makes_it_the_current_one(plaza: Admin, simulator: Simulator) -> None:
     made = onboard(plaza)
     plaza.connect(simulator.create_account("Plaza").id)
@@ -704,6 +709,7 @@ def test_every_preset_has_its_duties() -> None:
     assert all(duty.startswith(("The platform", "Tenants")) for duty in DUTIES[AccountType.CONNECT_CUSTOM])
 
 
+@pytest.mark.both
 def test_the_dashboard_is_opened_ten_times_in_ten_minutes_and_each_stands_in_the_history(
     plaza: Admin, seaside: Admin
 ) -> None:

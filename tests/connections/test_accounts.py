@@ -58,6 +58,7 @@ def test_the_same_account_may_serve_two_tenants_in_two_modes(
     assert seaside.connect(account.id, "live").status_code == 303
 
 
+@pytest.mark.both
 def test_two_tenants_that_race_for_an_account_do_not_both_get_it(
     plaza: Admin, seaside: Admin, simulator: Simulator
 ) -> None:
@@ -80,6 +81,7 @@ def test_two_tenants_that_race_for_an_account_do_not_both_get_it(
     assert simulator.is_connected(account.id)
 
 
+@pytest.mark.both
 def test_a_tenant_that_connects_two_accounts_at_once_ends_with_one_of_them(plaza: Admin, simulator: Simulator) -> None:
     accounts = [simulator.create_account(name) for name in ("One", "Two")]
     backs = [plaza.agree(account.id) for account in accounts]
@@ -105,6 +107,7 @@ def test_a_tenant_that_connects_two_accounts_at_once_ends_with_one_of_them(plaza
     assert {c.account_id for c in plaza.connections()} == {account.id for account in accounts}
 
 
+@pytest.mark.both
 def test_shared_accounts_are_shared_on_purpose(database_url: str, simulator: Simulator) -> None:
     config = {"WTF_CSRF_ENABLED": False, "VALETPRO_STRIPE_ALLOW_SHARED_ACCOUNTS": True}
     host = make_host(database_url, simulator=simulator, config=config)
@@ -238,6 +241,7 @@ def test_an_account_that_cannot_be_read_after_the_exchange_is_connected_all_the_
     assert plaza.row().stripe_account_id == account.id
 
 
+@pytest.mark.both
 def test_access_that_is_withdrawn_while_connecting_is_not_connected(plaza: Admin, simulator: Simulator) -> None:
     account = simulator.create_account("Plaza")
     back = plaza.agree(account.id)
@@ -260,6 +264,7 @@ def test_access_that_is_withdrawn_while_connecting_is_not_connected(plaza: Admin
     assert plaza.connections() == []
 
 
+@pytest.mark.both
 def test_a_tenant_cannot_fill_the_table_of_begun_connections(plaza: Admin, simulator: Simulator) -> None:
     for _ in range(oauth.MOST_BEGUN):
         plaza.press_connect()
@@ -270,6 +275,7 @@ def test_a_tenant_cannot_fill_the_table_of_begun_connections(plaza: Admin, simul
     assert "never finished" in text_of(answer)
 
 
+@pytest.mark.both
 def test_a_name_that_no_database_stores_is_shown_without_what_is_wrong_with_it(
     plaza: Admin, simulator: Simulator
 ) -> None:
@@ -354,6 +360,7 @@ def test_reconnecting_the_same_account_makes_a_new_connection(
     assert seaside.connect(account.id).status_code == 422, "the claim went over to the new connection"
 
 
+@pytest.mark.both
 def test_switching_the_account_keeps_the_old_one_for_what_it_took(plaza: Admin, simulator: Simulator) -> None:
     first, second = simulator.create_account("Plaza"), simulator.create_account("Plaza two")
     plaza.connect(first.id)
@@ -412,6 +419,7 @@ def test_an_account_is_free_again_after_its_tenant_disconnected(
     assert plaza.row().stripe_account_id is None
 
 
+@pytest.mark.both
 def test_test_and_live_stand_side_by_side(plaza: Admin, simulator: Simulator) -> None:
     account = simulator.create_account("Plaza")
     plaza.connect(account.id, "test")
@@ -423,6 +431,7 @@ def test_test_and_live_stand_side_by_side(plaza: Admin, simulator: Simulator) ->
     assert keys == {(simulator.platform.test_secret_key, False), (simulator.platform.live_secret_key, True)}
 
 
+@pytest.mark.both
 def test_a_commit_that_fails_after_the_exchange_leaves_no_half_connection(plaza: Admin, simulator: Simulator) -> None:
     account = simulator.create_account("Plaza")
     back = plaza.agree(account.id)

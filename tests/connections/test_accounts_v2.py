@@ -44,6 +44,7 @@ def refuse(admin: Admin, path: str, status: int = 400, **error: Any) -> Refusing
     return client
 
 
+@pytest.mark.both
 def test_an_account_of_v2_is_asked_for_in_full(plaza: Admin, simulator: Simulator) -> None:
     begin(plaza, "CONNECT_STANDARD", country="it")
 

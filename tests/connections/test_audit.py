@@ -85,6 +85,7 @@ def test_where_nobody_did_anything_nothing_is_wrong(host: Host) -> None:
     assert problems(host) == {}
 
 
+@pytest.mark.both
 def test_tenants_with_any_kind_of_key_have_a_chain(keyed_host: Host) -> None:
     tenants = [keyed_host.make_tenant(name) for name in ("Plaza", "Seaside")]
     for tenant in tenants:
@@ -104,12 +105,14 @@ DETAILS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("case", DETAILS)
 def test_whatever_an_entry_says_reads_the_same_when_it_comes_back(host: Host, case: str) -> None:
     act(host, host.make_tenant(), "connected", "disconnected", **DETAILS[case])
     assert list(problems(host).values()) == [None]
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("microsecond", [0, 1, 100_000, 999_999])
 def test_times_are_kept_to_the_microsecond(host: Host, monkeypatch: pytest.MonkeyPatch, microsecond: int) -> None:
     at = audit.utcnow().replace(microsecond=microsecond)
@@ -213,6 +216,7 @@ def test_a_gap_that_was_closed_by_renumbering_is_named(host: Host, two: Any) -> 
     assert problems(host)[str(two[0].id)] == f"entry 2 (row 5) {CHANGED}"
 
 
+@pytest.mark.both
 def test_an_entry_that_was_moved_to_another_tenant_is_named_for_both(host: Host, two: Any) -> None:
     plaza, seaside = two
     tamper(host, f"UPDATE stripe_audit_entry SET tenant_id = {seaside.id}, sequence = 5 WHERE id = 3")
@@ -232,6 +236,7 @@ def test_a_changed_entry_with_a_fitting_digest_shows_in_the_one_after_it(host: H
     assert problems(host)[str(two[0].id)] == f"entry 3 (row 5) {CHANGED}"
 
 
+@pytest.mark.both
 def test_an_entry_cannot_be_there_twice(host: Host, two: Any) -> None:
     double = (
         "INSERT INTO stripe_audit_entry (id, tenant_id, sequence, digest, actor, action, detail, at) "
@@ -296,6 +301,7 @@ def test_a_chain_that_went_on_fits_its_kept_head(host: Host, two: Any) -> None:
     assert [audit.Head.parse(f"{head}\n") for head in kept] == kept
 
 
+@pytest.mark.both
 def test_long_chains_are_read_piece_by_piece(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "_BATCH", 3)
     tenants = [host.make_tenant(name) for name in ("Plaza", "Seaside")]
@@ -306,6 +312,7 @@ def test_long_chains_are_read_piece_by_piece(host: Host, monkeypatch: pytest.Mon
     assert set(problems(host).values()) == {None}
 
 
+@pytest.mark.both
 def test_an_act_that_is_rolled_back_leaves_no_entry_and_no_gap(host: Host) -> None:
     tenant = host.make_tenant()
     act(host, tenant, "connected")
@@ -340,6 +347,7 @@ def at_once(*acts: Callable[[], object]) -> list[BaseException]:
     return raised
 
 
+@pytest.mark.both
 def test_many_who_act_at_once_make_one_gapless_chain_for_each_tenant(host: Host) -> None:
     tenants = [host.make_tenant(name) for name in ("Plaza", "Seaside")]
 
@@ -367,6 +375,7 @@ def test_whoever_locks_a_tenant_lets_the_others_go_on(postgres_url: str) -> None
         assert [entry.action for entry in entries(host, seaside)] == ["connected"]
 
 
+@pytest.mark.both
 def test_locking_a_tenant_changes_nothing_of_it(host: Host) -> None:
     tenant = host.make_tenant()
     # As hosts have it for a time of the last change.
@@ -377,6 +386,7 @@ def test_locking_a_tenant_changes_nothing_of_it(host: Host) -> None:
         assert host.tenant(tenant.id).name == "Plaza"
 
 
+@pytest.mark.both
 def test_what_is_pending_is_written_after_the_tenant_is_locked(host: Host) -> None:
     """A connection that was changed in memory may be read again under the lock: nothing of it is lost."""
     tenant = host.make_tenant()
@@ -390,6 +400,7 @@ def test_what_is_pending_is_written_after_the_tenant_is_locked(host: Host) -> No
         assert connection.account_name == "Renamed"
 
 
+@pytest.mark.both
 def test_stripe_and_the_admin_may_end_a_connection_at_the_same_moment(
     plaza: Admin, seaside: Admin, simulator: Simulator
 ) -> None:
@@ -507,6 +518,7 @@ def test_an_entry_that_is_given_what_it_says_already_is_no_change(host: Host, tw
         host.db.session.commit()
 
 
+@pytest.mark.both
 def test_entries_are_not_changed_in_bulk(host: Host, two: Any) -> None:
     audit.guard(host.db.session)
     model = host.valetpro.models.AuditEntry

@@ -30,6 +30,7 @@ def sharing(database_url: str, simulator: Simulator) -> Iterator[list[Admin]]:
     host.close()
 
 
+@pytest.mark.both
 def test_disconnecting_withdraws_our_access_at_stripe(plaza: Admin, seaside: Admin, simulator: Simulator) -> None:
     mine, theirs = simulator.create_account("Plaza"), simulator.create_account("Seaside")
     plaza.connect(mine.id)
@@ -146,6 +147,7 @@ def test_a_client_id_that_is_not_ours_is_not_a_disconnection(plaza: Admin, simul
     assert plaza.row().stripe_onboarding_status == "CONNECTED"
 
 
+@pytest.mark.both
 def test_the_page_says_how_many_payments_stay_open(plaza: Admin, simulator: Simulator) -> None:
     plaza.connect(simulator.create_account("Plaza").id)
     with as_tenant(plaza.host, plaza.tenant):
@@ -155,6 +157,7 @@ def test_the_page_says_how_many_payments_stay_open(plaza: Admin, simulator: Simu
     assert "2 payments are still open." in plaza.page()
 
 
+@pytest.mark.both
 def test_two_clicks_at_once_disconnect_once(plaza: Admin, simulator: Simulator) -> None:
     account = simulator.create_account("Plaza")
     plaza.connect(account.id)
@@ -195,6 +198,7 @@ def test_a_shared_account_stays_with_the_other_tenant(sharing: list[Admin], simu
     assert not simulator.is_connected("acct_1Group")
 
 
+@pytest.mark.both
 def test_two_tenants_that_share_and_leave_at_once_withdraw_the_access(
     sharing: list[Admin], simulator: Simulator
 ) -> None:
@@ -204,6 +208,7 @@ def test_two_tenants_that_share_and_leave_at_once_withdraw_the_access(
     assert [admin.row().stripe_onboarding_status for admin in sharing] == ["NOT_CONNECTED", "NOT_CONNECTED"]
 
 
+@pytest.mark.both
 def test_a_shared_account_is_revoked_for_all_who_share_it(sharing: list[Admin], simulator: Simulator) -> None:
     simulator.disconnect("acct_1Group")
     simulator.deliver_all(sharing[0].host.app)

@@ -99,6 +99,7 @@ def test_what_was_made_before_the_switch_stays_where_it_was_made(plaza: Admin, s
         assert simulator.requests[-1].livemode is True
 
 
+@pytest.mark.both
 def test_a_webhook_after_the_switch_finds_the_payment_of_before(plaza: Admin, simulator: Simulator) -> None:
     plaza.connect(simulator.create_account("Plaza").id, "test")
     plaza.connect(simulator.create_account("Plaza").id, "live")

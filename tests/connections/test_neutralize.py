@@ -154,6 +154,7 @@ def test_after_it_nothing_can_be_done_in_live_mode(
     assert simulator.requests == []
 
 
+@pytest.mark.both
 @in_each_store
 def test_what_is_live_is_ended_and_forgotten_in_the_rows(
     host: Host, plaza: Admin, seaside: Admin, busy: dict[str, Any]
@@ -300,6 +301,7 @@ def test_done_twice_it_changes_nothing_more(host: Host) -> None:
     assert everything() == once
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("key", sorted(KEYS))
 def test_tenants_may_have_any_kind_of_key(database_url: str, simulator: Simulator, key: str) -> None:
     with make_host(database_url, key=key, simulator=simulator) as host:

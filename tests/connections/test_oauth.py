@@ -61,6 +61,7 @@ def test_any_type_of_key_works(database_url: str, simulator: Simulator, key: str
     host.close()
 
 
+@pytest.mark.both
 def test_two_hotels_connect_at_once_and_each_gets_its_own(plaza: Admin, seaside: Admin, simulator: Simulator) -> None:
     at_plaza, at_seaside = simulator.create_account("Plaza"), simulator.create_account("Seaside")
     back_to_plaza, back_to_seaside = plaza.agree(at_plaza.id), seaside.agree(at_seaside.id)
@@ -124,6 +125,7 @@ def test_a_second_callback_is_refused_and_the_connection_stays(plaza: Admin, sim
     assert simulator.is_connected(account.id)
 
 
+@pytest.mark.both
 def test_parallel_callbacks_exchange_the_code_once(plaza: Admin, simulator: Simulator) -> None:
     account = simulator.create_account("Plaza")
     back = plaza.agree(account.id)
@@ -221,6 +223,7 @@ def sign_in(admin: Admin, user: Any) -> None:
             stored["_user_id"] = str(user.id)
 
 
+@pytest.mark.both
 def test_the_way_back_is_open_for_ten_minutes(plaza: Admin, simulator: Simulator) -> None:
     account = simulator.create_account("Plaza")
     back = plaza.agree(account.id)
@@ -235,6 +238,7 @@ def test_after_ten_minutes_the_way_back_is_closed(plaza: Admin, simulator: Simul
     assert_refused(plaza.follow(back), plaza)
 
 
+@pytest.mark.both
 def test_old_states_are_swept_when_somebody_begins(plaza: Admin) -> None:
     plaza.press_connect()
     grow_older(plaza.host, timedelta(minutes=11))

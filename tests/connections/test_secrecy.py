@@ -36,6 +36,7 @@ def test_no_log_holds_a_key_a_token_a_code_or_a_state(
     assert [word[:8] for word in hidden if word in caplog.text] == []
 
 
+@pytest.mark.both
 def test_no_table_holds_a_token_or_a_code(plaza: Admin, simulator: Simulator) -> None:
     account = simulator.create_account("Plaza")
     back = plaza.agree(account.id)

@@ -485,6 +485,7 @@ def test_the_page_asks_neither_a_vault_nor_stripe(plaza: Admin, simulator: Simul
     assert simulator.requests == []
 
 
+@pytest.mark.both
 def test_the_page_asks_the_database_as_often_for_many_keys_as_for_none(plaza: Admin, simulator: Simulator) -> None:
     none = statements_for_page(plaza)
     account = connected_by_keys(plaza)
@@ -828,6 +829,7 @@ def test_each_card_leads_to_all_events_of_its_mode_and_the_way_back_is_there(pla
     assert 'href="/settings/payments/"' in plaza.browser.get(f"{PAGE}/events").text
 
 
+@pytest.mark.both
 def test_an_event_of_the_same_account_by_an_earlier_connection_counts_from_the_new_one_on(
     plaza: Admin, simulator: Simulator
 ) -> None:
@@ -1006,6 +1008,7 @@ def test_others_are_named_and_what_has_no_words_is_text(plaza: Admin) -> None:
     assert f"User {colleague.user.id} Connected the account" in shown[3]
 
 
+@pytest.mark.both
 def test_the_history_is_read_page_by_page_and_only_ones_own(plaza: Admin, seaside: Admin) -> None:
     for admin, acts in ((plaza, 103), (seaside, 3)):
         with as_tenant(admin.host, admin.tenant):

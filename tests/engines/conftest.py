@@ -1,4 +1,4 @@
-"""The stage that the engines' tests play on, once on each database."""
+"""The stage that the engines' tests play on: on SQLite, and on PostgreSQL too where a test is marked ``both``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .box import Box
 
 @pytest.fixture
 def box(database_url: str) -> Iterator[Box]:
-    """The inbox of a host with two hotels, on SQLite and on PostgreSQL."""
+    """The inbox of a host with two hotels, on the databases that the test's markers choose."""
     with make_stage(database_url) as stage:
         yield Box(stage)
 

@@ -24,6 +24,8 @@ from tests.webhooks.stage import PLAZA, SEASIDE, answer, make_stage, ping
 
 from .box import Box, fail
 
+pytestmark = [pytest.mark.both, pytest.mark.oldest]
+
 TAKEN = (200, "Taken.")
 FAILED = (500, "A handler failed. Deliver the event again.")
 IN_FLIGHT = (503, "The event is being handled now. Deliver it again.")

@@ -294,6 +294,7 @@ def test_bodies_of_any_shape_are_shown(light_desk: Desk) -> None:
 # -- page by page
 
 
+@pytest.mark.both
 def test_a_page_costs_the_same_whatever_is_on_it(desk: Desk) -> None:
     payment = desk.stage.make_payment(desk.stage.plaza)
     with desk.state() as state:
@@ -312,6 +313,7 @@ def test_a_page_costs_the_same_whatever_is_on_it(desk: Desk) -> None:
     assert counts == {1: 5, 6: 5, 50: 5}
 
 
+@pytest.mark.both
 def test_every_event_is_on_one_page_even_those_of_one_moment(desk: Desk) -> None:
     # Dead ones, since their buttons name their keys.
     dead = {"status": EventStatus.dead}
@@ -346,6 +348,7 @@ def test_a_full_last_page_leads_no_further(desk: Desk) -> None:
     assert older_than(page) is None
 
 
+@pytest.mark.both
 def test_the_next_page_begins_where_it_would_have_though_its_neighbours_are_deleted(desk: Desk) -> None:
     keys = desk.fill(60)
     query = older_than(see(desk.admin()))
@@ -358,6 +361,7 @@ def test_the_next_page_begins_where_it_would_have_though_its_neighbours_are_dele
     assert ids_of(see(desk.admin(), query)) == [f"evt_Plaza_{number}" for number in range(52, 60)]
 
 
+@pytest.mark.both
 def test_events_that_come_meanwhile_move_nothing(desk: Desk) -> None:
     desk.fill(60)
     query = older_than(see(desk.admin()))
@@ -380,6 +384,7 @@ def test_one_mode_is_looked_at_the_active_one_first(desk: Desk) -> None:
     assert ids_of(see(admin)) == ["evt_live"]
 
 
+@pytest.mark.both
 def test_only_what_failed_or_is_dead_needs_attention(desk: Desk) -> None:
     for status in EventStatus:
         desk.fill(30, status=status, type=f"it.is.{status}", scope=status)
@@ -413,6 +418,7 @@ def test_the_page_is_a_fragment_for_htmx(light_desk: Desk) -> None:
     assert "<html" in see(admin, **HTMX, **{"HX-Boosted": "true"})
 
 
+@pytest.mark.both
 def test_a_page_is_read_along_an_index_however_many_events_there_are(desk: Desk) -> None:
     fill_with_100_000(desk)
     half_way = int((utcnow() - timedelta(seconds=50_000)).timestamp() * 1_000_000)
@@ -565,6 +571,7 @@ def test_what_was_kept_for_an_account_that_is_connected_by_now_is_done(desk: Des
     assert desk.name_of(desk.stage.plaza) == "Plaza!"
 
 
+@pytest.mark.both
 def test_an_event_that_a_worker_was_faster_with_is_left_to_it(desk: Desk, mistakes: list[str]) -> None:
     row_id, taken = failed(desk), list[bool]()
 

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from flask_valetpro_stripe.enums import EventStatus
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.onboarding.status import fetch_account
@@ -13,6 +15,8 @@ from flask_valetpro_stripe.webhooks import inbox
 from tests.webhooks.stage import PLAZA
 
 from .box import Box
+
+pytestmark = [pytest.mark.both, pytest.mark.oldest]
 
 
 def test_while_a_worker_asks_stripe_an_event_is_its_own_for_longer(box: Box) -> None:

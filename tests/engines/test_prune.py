@@ -17,6 +17,8 @@ from tests.webhooks.stage import make_stage
 
 from .box import Box
 
+pytestmark = pytest.mark.both
+
 FINISHED = (EventStatus.processed, EventStatus.parked)
 
 

@@ -16,6 +16,8 @@ from tests.webhooks.stage import ping
 
 from .box import Box, fail
 
+pytestmark = pytest.mark.both
+
 
 @pytest.fixture
 def mistakes(box: Box) -> list[bool]:

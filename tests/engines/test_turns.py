@@ -108,6 +108,7 @@ def put(host: Host, tenant: Any, due_in: float | None, **more: Any) -> None:
         host.db.session.commit()
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("key", ["int", "uuid", "str"])
 def test_who_has_due_events_is_found_once_whatever_else_waits(database_url: str, key: str) -> None:
     with make_host(database_url, key=key) as host:
@@ -130,6 +131,7 @@ def test_who_has_due_events_is_found_once_whatever_else_waits(database_url: str,
             assert sorted(tenants_waiting(host.state), key=str) == sorted([busy.id, both.id, None], key=str)
 
 
+@pytest.mark.both
 def test_nobody_is_found_in_an_empty_inbox_and_the_platform_alone_in_its_own(database_url: str) -> None:
     with make_host(database_url) as host:
         with host.app.app_context():
@@ -168,6 +170,7 @@ def fill(box: Box, count: int) -> None:
         state.session.commit()
 
 
+@pytest.mark.both
 def test_what_is_held_counts_until_its_lease_ends(box: Box) -> None:
     held, freed, _ = (box.put() for _ in range(3))
     platform = box.put(ping("customer.created", account=None))

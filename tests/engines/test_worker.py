@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from flask_valetpro_stripe.enums import EventStatus
@@ -20,6 +21,8 @@ from tests.webhooks.stage import make_stage, ping
 from tests.webhooks.test_database_away import refuse
 
 from .box import Box, fail
+
+pytestmark = pytest.mark.oldest
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -64,6 +67,7 @@ def test_once_the_worker_says_what_became_of_what_was_due(light_box: Box) -> Non
     assert (result.exit_code, result.output) == (0, "Nothing was due.\n")
 
 
+@pytest.mark.both
 def test_a_stopped_worker_finishes_its_event_and_leaves_the_others_to_anybody(box: Box) -> None:
     rows, done = [box.put() for _ in range(4)], []
     with box.state() as state:

@@ -13,7 +13,7 @@ from tests.webhooks.stage import Stage, make_stage
 
 @pytest.fixture
 def stage(database_url: str) -> Iterator[Stage]:
-    """Events are handled before Stripe is answered; on SQLite and on PostgreSQL."""
+    """Events are handled before Stripe is answered; on the databases that the test's markers choose."""
     with make_stage(database_url) as stage:
         yield stage
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.hosts import make_host
 from tests.webhooks.stage import Stage, ping
 
@@ -11,6 +13,7 @@ from .test_verdicts import give_up
 from .ward import Handler, let_pass, run
 
 
+@pytest.mark.both
 def test_the_table_has_a_line_for_each_hotel_and_mode_and_a_sentence_for_trouble(stage: Stage) -> None:
     Handler.of(stage.host, ValueError("poison"))
     stage.host.connect(stage.seaside, "acct_live", stage.host.state.platform_endpoints[1].mode)

@@ -123,6 +123,7 @@ def statements_of(stage: Stage, ask: Any) -> int:
         return len(seen)
 
 
+@pytest.mark.both
 @pytest.mark.parametrize(
     "ask",
     [

@@ -93,6 +93,7 @@ def test_inline_the_fix_is_another(stage: Stage) -> None:
     ]
 
 
+@pytest.mark.both
 def test_dead_events_are_told_and_those_that_are_tried_again_are_not(stage: Stage) -> None:
     Handler.of(stage.host, ValueError("poison"))
     stage.deliver(ping())

@@ -52,6 +52,7 @@ def kinds(stage: Stage) -> list[Callable[[], Any]]:
     return forged(stage)
 
 
+@pytest.mark.both
 def test_a_flood_of_forgeries_changes_no_row_and_no_verdict(stage: Stage, kinds: list[Callable[[], Any]]) -> None:
     stage.deliver(ping())
     before = everybody(stage.host), all_rows(stage.host)

@@ -198,6 +198,7 @@ def test_errors_of_a_vault_are_counted_by_its_name(sqlite_url: str, simulator: A
 # -- gauges
 
 
+@pytest.mark.both
 def test_gauges_say_what_is_in_the_database(stage: Stage) -> None:
     mount(stage.host.app)
     Handler.of(stage.host, ValueError("poison"))
@@ -221,6 +222,7 @@ def test_gauges_say_what_is_in_the_database(stage: Stage) -> None:
     assert {value for name, value in found.items() if "mode=live" in name} == {0}
 
 
+@pytest.mark.both
 def test_calls_whose_outcome_is_unknown_and_keys_in_use_are_gauges_too(stage: Stage) -> None:
     mount(stage.host.app)
     riviera = Owner.of(stage.host, "Hotel Riviera")

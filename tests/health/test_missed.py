@@ -17,7 +17,7 @@ from .ward import Handler, let_pass, pay, run
 
 @pytest.fixture(params=["inline", "celery"])
 def any_stage(request: pytest.FixtureRequest, database_url: str) -> Iterator[Stage]:
-    """The two hotels, by either engine on either database."""
+    """The two hotels, by either engine, on the databases that the test's markers choose."""
     with make_stage(database_url, PROCESSING=request.param) as stage:
         if request.param == "celery":
             bind(Celery("host", broker="memory://"), stage.host.app)
@@ -45,6 +45,7 @@ def test_what_stripe_delivers_is_not_missed(any_stage: Stage) -> None:
     assert marks(any_stage) == {event["id"]: False}
 
 
+@pytest.mark.both
 def test_what_had_to_be_fetched_is_missed_until_stripe_delivers_it(any_stage: Stage) -> None:
     event = lost(any_stage)
     assert run(any_stage.host, "reconcile").exit_code == 0
@@ -62,6 +63,7 @@ def test_what_had_to_be_fetched_is_missed_until_stripe_delivers_it(any_stage: St
     assert {row.status for row in any_stage.rows()} == {"processed"}
 
 
+@pytest.mark.both
 def test_a_fetched_event_that_fails_and_is_delivered_then_was_delivered(stage: Stage) -> None:
     handler = Handler.of(stage.host, ValueError("poison"))
     dashboard(stage.simulator, PLAZA).v1.customers.create({"name": "A guest"})
@@ -79,6 +81,7 @@ def test_a_fetched_event_that_fails_and_is_delivered_then_was_delivered(stage: S
     assert marks(stage)[event["id"]] is False
 
 
+@pytest.mark.both
 def test_a_repeat_of_what_was_delivered_takes_no_statement_more(stage: Stage) -> None:
     event = ping()
     stage.deliver(event)

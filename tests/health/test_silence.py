@@ -33,6 +33,7 @@ def paid_unheard(stage: Stage, *, hours: float = 2) -> Any:
     return payment
 
 
+@pytest.mark.both
 def test_a_payment_that_was_found_paid_while_nothing_came_is_held_against_the_endpoint(stage: Stage) -> None:
     paid_unheard(stage)
 
@@ -56,6 +57,7 @@ def test_stripe_is_given_an_hour(light_stage: Stage) -> None:
     assert words(health(light_stage.host, light_stage.plaza)) == ("broken", True)
 
 
+@pytest.mark.both
 def test_a_payment_that_reconcile_found_is_held_against_it_until_stripe_delivers_after_all(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
     with stage.events_while() as events:
@@ -85,6 +87,7 @@ def _is_handled(event: dict[str, Any]) -> bool:
     return event["type"] in HANDLERS
 
 
+@pytest.mark.both
 def test_any_delivery_after_the_payment_was_made_shows_that_deliveries_arrive(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
     stage.deliver(ping())
@@ -95,6 +98,7 @@ def test_any_delivery_after_the_payment_was_made_shows_that_deliveries_arrive(st
     assert words(health(stage.host, stage.plaza)) == ("healthy", False)
 
 
+@pytest.mark.both
 def test_a_delivery_before_the_payment_was_made_shows_nothing(stage: Stage) -> None:
     stage.deliver(ping())
     paid_unheard(stage)
@@ -133,6 +137,7 @@ def test_payments_of_an_earlier_account_are_not_held_against_the_present_one(lig
     assert words(health(stage.host, stage.plaza)) == ("idle", False)
 
 
+@pytest.mark.both
 def test_deliveries_of_an_earlier_account_show_nothing_about_the_present_one(stage: Stage) -> None:
     stage.simulator.create_account("Plaza anew", id="acct_plaza_anew")
     stage.simulator.connect("acct_plaza_anew")
@@ -230,6 +235,7 @@ def test_a_hotel_with_keys_of_its_own_is_sent_to_its_own_dashboard(raw_host: Hos
     assert stage.rows()[0].received_at <= utcnow()
 
 
+@pytest.mark.both
 def test_nothing_is_written_by_looking(stage: Stage) -> None:
     paid_unheard(stage)
     before = [(row.id, row.status) for row in stage.rows()]

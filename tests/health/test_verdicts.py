@@ -40,6 +40,7 @@ def work_off(host: Host) -> None:
 # -- healthy and idle
 
 
+@pytest.mark.both
 def test_a_hotel_whose_events_come_is_healthy_and_its_neighbour_idle(stage: Stage) -> None:
     stage.deliver(ping())
 
@@ -78,6 +79,7 @@ def test_a_hotel_that_is_not_connected_is_idle(light_stage: Stage) -> None:
     assert health(light_stage.host, light_stage.plaza).says.startswith("No Stripe account is connected in test mode")
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("key", ["int", "uuid", "str"])
 def test_a_hotel_is_found_by_whatever_key_the_host_has(database_url: str, key: str) -> None:
     with make_host(database_url, key=key) as host:
@@ -89,6 +91,7 @@ def test_a_hotel_is_found_by_whatever_key_the_host_has(database_url: str, key: s
         assert list(everybody(host)) == [(plaza.id, "test")]
 
 
+@pytest.mark.both
 def test_the_platforms_own_account_is_somebody_too_once_it_has_events(stage: Stage) -> None:
     assert None not in {tenant for tenant, _ in everybody(stage.host)}
     handler = Handler.of(stage.host)
@@ -115,6 +118,7 @@ def test_parked_events_are_no_failure(stage: Stage) -> None:
 # -- failing
 
 
+@pytest.mark.both
 def test_an_event_that_fails_inline_waits_for_stripe_and_one_that_was_handled_since_is_no_failure(stage: Stage) -> None:
     handler, event = Handler.of(stage.host, ValueError("The guest Ms Okafor has no ticket")), ping()
     stage.deliver(event)
@@ -166,6 +170,7 @@ def test_with_celery_a_worker_tries_again(celery_stage: Stage) -> None:
     )
 
 
+@pytest.mark.both
 def test_dead_events_wait_for_a_person_and_a_replay_brings_them_back(stage: Stage) -> None:
     handler, first = Handler.of(stage.host, ValueError("poison")), ping()
     stage.deliver(first)
@@ -244,6 +249,7 @@ def test_with_celery_events_that_nobody_works_off_are_late_after_five_minutes(ce
     assert words(health(host, celery_stage.plaza)) == ("healthy", False)
 
 
+@pytest.mark.both
 def test_inline_what_waits_is_late_when_reconcile_should_have_come_twice(stage: Stage) -> None:
     put_for_a_worker(stage)
     let_pass(stage.host, minutes=110)

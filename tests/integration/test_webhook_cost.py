@@ -10,6 +10,8 @@ from flask_valetpro_stripe import AccountType, current_stripe, current_tenant, s
 from flask_valetpro_stripe.testing import make_event, sign
 from tests.webhooks.stage import PLAZA, REFUSED, SEASIDE, Stage, make_stage
 
+pytestmark = pytest.mark.both
+
 
 @pytest.fixture
 def stage(database_url: str) -> Iterator[Stage]:

@@ -1,1 +1,1 @@
-"""Payments made, cancelled and brought up to date, on both databases, through the simulator."""
+"""Payments made, cancelled and brought up to date, through the simulator; on both databases where these decide."""

@@ -48,6 +48,7 @@ def test_cancelling_twice_is_harmless(plaza: Desk, simulator: Simulator) -> None
     assert heard == []
 
 
+@pytest.mark.both
 def test_whoever_paid_meanwhile_wins(plaza: Desk, simulator: Simulator) -> None:
     payment = plaza.make()
     simulator.pay(payment.stripe_payment_link_url)
@@ -150,6 +151,7 @@ def test_what_was_cancelled_is_not_made_by_a_repeat(plaza: Desk, simulator: Simu
     assert made(simulator) == []
 
 
+@pytest.mark.both
 def test_what_is_cancelled_while_stripe_makes_its_link_is_closed_as_it_comes(plaza: Desk, simulator: Simulator) -> None:
     real = plaza.host.state.http_client
 
@@ -167,6 +169,7 @@ def test_what_is_cancelled_while_stripe_makes_its_link_is_closed_as_it_comes(pla
     assert [link["active"] for link in links_at(simulator, plaza.account)] == [False]
 
 
+@pytest.mark.both
 def test_a_webhook_that_comes_while_stripe_is_asked_wins(plaza: Desk, simulator: Simulator) -> None:
     payment = plaza.make()
     real = plaza.host.state.http_client

@@ -23,6 +23,7 @@ def made(simulator: Simulator) -> list[Any]:
     return [r for r in simulator.requests if (r.method, r.path) == ("POST", "/v1/customers")]
 
 
+@pytest.mark.both
 def test_a_customer_is_made_once_and_pays_again(plaza: Desk, simulator: Simulator) -> None:
     customer = get(plaza, email="guest@example.com", name="Ada")
     assert get(plaza).stripe_customer_id == customer.stripe_customer_id
@@ -34,6 +35,7 @@ def test_a_customer_is_made_once_and_pays_again(plaza: Desk, simulator: Simulato
     assert simulator.object(intent.stripe_payment_intent_id)["customer"] == customer.stripe_customer_id
 
 
+@pytest.mark.both
 def test_ten_threads_make_one(plaza: Desk, simulator: Simulator) -> None:
     answers = in_parallel(10, lambda: get(plaza))
 

@@ -66,6 +66,7 @@ def test_all_of_it_is_taken(plaza: Desk, hold: Callable[..., Any]) -> None:
     assert heard[0] == ("payment_updated", payment.id)
 
 
+@pytest.mark.both
 def test_a_part_of_it_is_taken_and_only_that_can_be_given_back(
     plaza: Desk, simulator: Simulator, hold: Callable[..., Any]
 ) -> None:
@@ -148,6 +149,7 @@ def test_more_than_is_held_is_refused_here(plaza: Desk, simulator: Simulator) ->
     assert [request for request in simulator.requests if request.method == "POST"] == []
 
 
+@pytest.mark.both
 def test_twenty_captures_at_once_take_it_once(plaza: Desk, simulator: Simulator) -> None:
     payment = hold_by_intent(plaza)
     plaza.hear()

@@ -26,6 +26,7 @@ def disputes_of(desk: Desk) -> list[Any]:
     return rows(desk.host, desk.host.valetpro.models.Dispute, tenant_id=desk.tenant.id)
 
 
+@pytest.mark.both
 def test_a_dispute_stands_on_its_payment_with_the_deadline(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
     with listening("payment_updated") as heard:
@@ -80,6 +81,7 @@ def test_its_news_may_come_in_any_order(plaza: Desk, simulator: Simulator, seed:
     assert [row.status for row in disputes_of(plaza)] == ["won"]
 
 
+@pytest.mark.both
 def test_its_news_may_come_before_anything_ties_its_intent_to_the_payment(plaza: Desk, simulator: Simulator) -> None:
     """A dispute was nobody's whose news overtook that of the payment, and no later news told of it again."""
     payment = plaza.make()
@@ -94,6 +96,7 @@ def test_its_news_may_come_before_anything_ties_its_intent_to_the_payment(plaza:
     assert [row.status for row in disputes_of(plaza)] == ["needs_response"]
 
 
+@pytest.mark.both
 def test_what_was_given_back_before_counts_when_the_dispute_is_won(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
     plaza.refund(payment, amount=500)

@@ -62,6 +62,7 @@ def test_the_rest_of_a_deposit_was_not_given_back(plaza: Desk) -> None:
     assert plaza.now(payment).status == "REFUNDED"
 
 
+@pytest.mark.both
 def test_a_refund_of_a_deposit_is_known_before_its_capture_is_heard(plaza: Desk) -> None:
     payment = held(plaza)
     owner = owner_of(plaza).v1

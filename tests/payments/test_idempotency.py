@@ -15,6 +15,7 @@ from tests.hosts import Host, make_host
 from tests.payments.desk import USUAL, Desk, in_parallel, links_at, listening, made
 
 
+@pytest.mark.both
 def test_the_same_key_is_the_same_payment_and_one_link(plaza: Desk, simulator: Simulator) -> None:
     first = plaza.make(idempotency_key="ticket-7", currency="eur")
     again = plaza.make(idempotency_key="ticket-7", currency="EUR")
@@ -57,6 +58,8 @@ def test_the_same_key_with_other_arguments_is_refused(
     host.close()
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_twenty_threads_with_one_key_make_one_payment_and_one_link(plaza: Desk, simulator: Simulator) -> None:
     with listening("payment_created") as heard:
         answers = in_parallel(20, lambda: plaza.make(idempotency_key="ticket-7"))
@@ -70,6 +73,7 @@ def test_twenty_threads_with_one_key_make_one_payment_and_one_link(plaza: Desk, 
     assert heard == [("payment_created", answers[0].id)]
 
 
+@pytest.mark.both
 def test_twenty_threads_with_their_own_keys_make_twenty(plaza: Desk, simulator: Simulator) -> None:
     answers = in_parallel(20, plaza.make)
 
@@ -77,6 +81,8 @@ def test_twenty_threads_with_their_own_keys_make_twenty(plaza: Desk, simulator: 
     assert len(links_at(simulator, plaza.account)) == 20
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_what_the_host_had_pending_commits_with_the_payment(plaza: Desk) -> None:
     with plaza.open():
         plaza.host.db.session.add(plaza.host.Tenant(name="Pending"))
@@ -117,6 +123,7 @@ def rows_named(host: Host, name: str) -> list[Any]:
         return list(host.db.session.query(host.Tenant).filter_by(name=name))
 
 
+@pytest.mark.both
 def test_a_crash_between_the_commit_and_the_call_leaves_a_row_that_a_repeat_finishes(
     plaza: Desk, simulator: Simulator
 ) -> None:
@@ -143,6 +150,8 @@ def test_a_crash_between_the_commit_and_the_call_leaves_a_row_that_a_repeat_fini
     assert len(links_at(simulator, plaza.account)) == 1
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_the_row_is_durable_before_stripe_hears_of_it(plaza: Desk, simulator: Simulator) -> None:
     real = plaza.host.state.http_client
     seen: list[Any] = []
@@ -161,6 +170,7 @@ def test_the_row_is_durable_before_stripe_hears_of_it(plaza: Desk, simulator: Si
     assert seen == [["PENDING"]]
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("fault", ["drop_before", "drop_after"])
 def test_a_lost_answer_is_unknown_and_a_repeat_finishes_it_once(
     plaza: Desk, simulator: Simulator, fault: str

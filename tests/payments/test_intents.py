@@ -17,6 +17,7 @@ def sent(simulator: Simulator) -> list[Any]:
     return [request for request in simulator.requests if (request.method, request.path) == ("POST", INTENTS)]
 
 
+@pytest.mark.both
 def test_an_intent_is_a_payment_that_a_browser_confirms_by_its_secret(plaza: Desk, simulator: Simulator) -> None:
     payment = plaza.make_intent(receipt_email="guest@example.com", metadata={"plate": "AB-123"})
 
@@ -47,6 +48,7 @@ def test_the_secret_is_not_kept_and_is_asked_for_again(plaza: Desk) -> None:
     assert plaza.make_intent(idempotency_key="ticket-7").client_secret == secret
 
 
+@pytest.mark.both
 def test_twenty_threads_with_one_key_get_one_intent_and_its_secret(plaza: Desk, simulator: Simulator) -> None:
     answers = in_parallel(20, lambda: plaza.make_intent(idempotency_key="ticket-7"))
 

@@ -13,6 +13,8 @@ from tests.hosts import Host, make_host
 from tests.payments.desk import Desk, links_at, made, rows
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_payment_says_all_that_the_contract_promises(plaza: Desk, simulator: Simulator) -> None:
     payment = plaza.make(amount=2500, currency="EUR", description="Valet parking", reference="T-7")
 
@@ -72,6 +74,8 @@ def test_a_second_guest_cannot_pay_the_same_link(plaza: Desk, simulator: Simulat
         simulator.pay(payment.stripe_payment_link_url)
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_each_tenant_is_charged_on_its_own_account(plaza: Desk, seaside: Desk, simulator: Simulator) -> None:
     at_plaza, at_seaside = plaza.make(idempotency_key="7"), seaside.make(idempotency_key="7")
 
@@ -81,6 +85,7 @@ def test_each_tenant_is_charged_on_its_own_account(plaza: Desk, seaside: Desk, s
     assert links_at(simulator, None) == []
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("key", ["uuid", "str"])
 def test_any_type_of_key_works(database_url: str, simulator: Simulator, key: str) -> None:
     host = make_host(database_url, key=key, simulator=simulator)

@@ -33,6 +33,7 @@ def own_link(desk: Desk, of_session: Any, of_intent: Any) -> str:
     return str(made.url)
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("session_first", [True, False])
 def test_one_charge_pays_one_payment_whatever_its_owner_writes_into_metadata(
     plaza: Desk, seaside: Desk, simulator: Simulator, session_first: bool
@@ -180,6 +181,7 @@ def test_what_an_old_endpoint_counts_as_given_back_of_a_deposit_is_not(plaza: De
     assert (found.status, found.amount_taken, found.amount_refunded) == ("PARTIALLY_REFUNDED", 1200, 300)
 
 
+@pytest.mark.both
 def test_a_refund_is_not_repeated_by_another_caller_but_looked_for(plaza: Desk, simulator: Simulator) -> None:
     """What a call by the platform made, Stripe may not know under the key of a call by the account itself."""
     payment = plaza.make()
@@ -200,6 +202,7 @@ def test_a_refund_is_not_repeated_by_another_caller_but_looked_for(plaza: Desk, 
     assert simulator.object(payment.stripe_charge_id)["amount_refunded"] == 1000
 
 
+@pytest.mark.both
 def test_what_another_process_has_freed_is_reserved_again_when_the_answer_is_lost(
     plaza: Desk, simulator: Simulator
 ) -> None:

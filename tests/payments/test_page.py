@@ -87,6 +87,7 @@ def rows_of_audit(desk: Desk) -> list[Any]:
         return found
 
 
+@pytest.mark.both
 def test_a_second_click_is_the_same_refund(plaza: Desk) -> None:
     payment, admin = paid(plaza), admin_of(plaza)
     for _ in range(3):
@@ -157,6 +158,7 @@ def test_what_a_disconnected_account_took_has_no_refund_until_it_is_connected_ag
     assert give_back(admin, payment).status_code == 303
 
 
+@pytest.mark.both
 def test_the_list_is_paged_and_is_a_fragment_for_htmx(plaza: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     from flask_valetpro_stripe.ui import payments as page_module
 

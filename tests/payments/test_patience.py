@@ -49,6 +49,7 @@ def test_a_third_refusal_is_told_and_the_same_key_finishes_it(plaza: Desk, simul
     assert len(links_at(simulator, plaza.account)) == 1
 
 
+@pytest.mark.both
 def test_a_call_that_is_being_answered_elsewhere_is_waited_for(
     plaza: Desk, simulator: Simulator, waited: list[float]
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from werkzeug.serving import make_server
 
 from flask_valetpro_stripe import errors, payments
@@ -15,6 +16,8 @@ from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import make_host
 from tests.payments.desk import Desk, in_parallel, links_at
 from tests.servers import free_port
+
+pytestmark = pytest.mark.both
 
 PROCESSES, THREADS = 2, 10
 #: Of 10.00 each, at once, of a payment of 100.00.

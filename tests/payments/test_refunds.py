@@ -87,6 +87,8 @@ def light_plaza(sqlite_url: str, simulator: Simulator) -> Iterator[Desk]:
 # -- what comes of a refund
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_all_of_a_payment_is_given_back(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
     with hearing_refunds() as heard, listening("payment_updated") as updated:
@@ -121,6 +123,7 @@ def test_the_request_is_made_by_the_platform_for_the_account_with_our_ids(plaza:
     }
 
 
+@pytest.mark.both
 def test_two_equal_parts_without_a_key_are_two_refunds(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
     first, second = give_back(plaza, payment, amount=500), give_back(plaza, payment, amount=500)
@@ -138,6 +141,8 @@ def test_without_an_amount_the_rest_is_given_back(plaza: Desk) -> None:
     assert standing(plaza, payment) == ("REFUNDED", 2500)
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_host_whose_sessions_do_not_flush_by_themselves_sees_its_refund(plaza: Desk) -> None:
     with plaza.host.app.app_context():
         plaza.host.db.session.configure(autoflush=False)
@@ -467,6 +472,7 @@ def test_a_reason_of_stripes_that_we_have_no_words_for_is_passed_on(plaza: Desk,
 # -- once, and no more than there is
 
 
+@pytest.mark.both
 def test_the_same_key_is_the_same_refund(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
     first = give_back(plaza, payment, idempotency_key="desk-1")
@@ -509,6 +515,8 @@ def test_a_key_may_be_that_of_a_link_too(light_plaza: Desk) -> None:
     assert light_plaza.make(idempotency_key="ticket-7").id == payment.id
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_threads_with_one_key_make_one_refund(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
     with hearing_refunds() as heard:
@@ -521,6 +529,7 @@ def test_threads_with_one_key_make_one_refund(plaza: Desk, simulator: Simulator)
     assert heard == [(answers[0].id, "succeeded", "Plaza")]
 
 
+@pytest.mark.both
 def test_one_key_for_two_payments_at_once_is_one_refund_and_a_refusal(plaza: Desk, simulator: Simulator) -> None:
     both = [paid(plaza), paid(plaza)]
     left = list(both)
@@ -530,6 +539,8 @@ def test_one_key_for_two_payments_at_once_is_one_refund_and_a_refusal(plaza: Des
     assert sum(at_stripe(simulator, payment) for payment in both) == 2500
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_however_many_at_once_no_more_is_given_back_than_was_paid(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza, amount=10_000)
     answers = in_parallel(50, lambda: give_back(plaza, payment, amount=1000))
@@ -553,6 +564,7 @@ def refund_many(database_url: str, config: dict[str, Any], tenant_id: int, payme
         results.put([repr(a) if isinstance(a, Exception) else (a.id, a.stripe_refund_id) for a in answers])
 
 
+@pytest.mark.both
 def test_two_processes_with_one_key_make_one_refund(database_url: str) -> None:
     port = free_port()
     simulator = Simulator(base_url=f"http://127.0.0.1:{port}")
@@ -577,6 +589,8 @@ def test_two_processes_with_one_key_make_one_refund(database_url: str) -> None:
 # -- answers that do not come
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 @pytest.mark.parametrize("fault", LOST)
 def test_a_lost_answer_keeps_the_amount_and_the_same_key_finishes_it(
     plaza: Desk, simulator: Simulator, fault: str
@@ -635,6 +649,7 @@ def test_a_webhook_tells_what_a_lost_answer_would_have_told(plaza: Desk, simulat
     assert len(asked_for(simulator)) == asked
 
 
+@pytest.mark.both
 def test_a_webhook_that_beats_the_answer_is_told_once(plaza: Desk, simulator: Simulator) -> None:
     payment = paid(plaza)
     simulator.deliver_all(plaza.host.app)
@@ -670,6 +685,7 @@ def test_after_a_refusal_the_same_key_tries_again_under_a_new_key_at_stripe(plaz
     assert keys[-2:] == [f"valetpro-{operation.id}-1", f"valetpro-{operation.id}-2"]
 
 
+@pytest.mark.both
 def test_a_refusal_frees_the_amount_for_others_and_the_same_key_must_wait_for_them(
     plaza: Desk, simulator: Simulator
 ) -> None:
@@ -715,6 +731,8 @@ def test_what_was_begun_a_day_ago_is_not_repeated(plaza: Desk, simulator: Simula
     assert [row.status for row in refunds_of(plaza, payment)] == ["pending"]
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_what_the_host_had_pending_is_kept_when_a_refund_is_refused(plaza: Desk) -> None:
     payment = paid(plaza)
     session = plaza.host.db.session

@@ -37,6 +37,7 @@ def test_a_session_is_a_payment_with_a_page_on_the_tenants_account(plaza: Desk, 
     assert heard == [("payment_created", payment.id)]
 
 
+@pytest.mark.both
 def test_paid_on_the_page_is_completed_by_the_event_and_the_page_is_gone(plaza: Desk, simulator: Simulator) -> None:
     payment = plaza.make_session(receipt_email="guest@example.com")
     simulator.pay(payment.checkout_url)
@@ -55,6 +56,7 @@ def test_the_success_url_proves_nothing(plaza: Desk) -> None:
     assert plaza.sync(payment).status == "PENDING"
 
 
+@pytest.mark.both
 def test_the_same_key_is_the_same_page_from_twenty_threads(plaza: Desk, simulator: Simulator) -> None:
     answers = in_parallel(20, lambda: plaza.make_session(idempotency_key="ticket-7"))
 
@@ -132,6 +134,7 @@ def test_a_cancelled_page_takes_no_money(plaza: Desk, simulator: Simulator) -> N
     assert plaza.cancel(payment).status == "CANCELED"
 
 
+@pytest.mark.both
 def test_whoever_paid_meanwhile_wins(plaza: Desk, simulator: Simulator) -> None:
     payment = plaza.make_session()
     simulator.pay(payment.checkout_url)

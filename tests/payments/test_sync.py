@@ -12,6 +12,8 @@ from flask_valetpro_stripe.testing import CardDeclined, Simulator
 from tests.payments.desk import Desk, listening, made
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_payment_is_paid_without_its_webhook(plaza: Desk, simulator: Simulator) -> None:
     payment = plaza.make()
     session = simulator.pay(payment.stripe_payment_link_url)
@@ -180,6 +182,8 @@ def test_a_repeat_under_the_key_uses_the_frozen_account(plaza: Desk, simulator: 
     assert {request.stripe_account for request in made(simulator)} - {None} == {plaza.account}
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_refund_made_at_stripe_is_seen(plaza: Desk, simulator: Simulator) -> None:
     payment = plaza.make()
     simulator.pay(payment.stripe_payment_link_url)
@@ -190,6 +194,8 @@ def test_a_refund_made_at_stripe_is_seen(plaza: Desk, simulator: Simulator) -> N
     assert (part.status, part.amount_refunded) == ("PARTIALLY_REFUNDED", 500)
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_webhook_that_comes_while_stripe_is_asked_is_not_taken_back(plaza: Desk, simulator: Simulator) -> None:
     payment = plaza.make()
     session = simulator.pay(payment.stripe_payment_link_url, card="bank_debit")

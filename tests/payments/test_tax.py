@@ -27,6 +27,7 @@ def test_settings_without_a_registration_would_tax_nothing(plaza: Desk, simulato
         plaza.make(automatic_tax=True)
 
 
+@pytest.mark.both
 def test_an_account_that_is_ready_is_asked_once_for_many_payments(plaza: Desk, simulator: Simulator) -> None:
     simulator.enable_tax(str(plaza.account))
     plaza.change(plaza.tenant, stripe_automatic_tax=True)

@@ -14,6 +14,8 @@ from flask_valetpro_stripe.testing import Simulator
 from tests.payments.desk import Desk
 from tests.payments.news import page_of
 
+pytestmark = pytest.mark.both
+
 
 @pytest.fixture
 def asked(plaza: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:

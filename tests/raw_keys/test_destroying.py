@@ -110,6 +110,7 @@ def test_key_that_is_being_destroyed_is_not_brought_back(shelf_host: Host, shelf
     assert plaza.account.test_secret_key not in shelf.secrets
 
 
+@pytest.mark.both
 def test_key_that_was_brought_back_meanwhile_is_not_destroyed(shelf_host: Host) -> None:
     plaza = exchanged(shelf_host)
     with plaza.acting() as (state, _):
@@ -170,6 +171,7 @@ def test_exchange_after_a_failed_destruction_can_be_taken_back(shelf_host: Host,
     assert plaza.in_use() == second
 
 
+@pytest.mark.both
 def test_secret_that_is_moved_to_another_store_meanwhile_is_destroyed_there(shelf_host: Host, shelf: Shelf) -> None:
     plaza = exchanged(shelf_host)
     assert shelf_host.app.config["VALETPRO_STRIPE_ENCRYPTION_KEYS"] == [ENCRYPTION_KEY]
@@ -187,6 +189,7 @@ def test_secret_that_is_moved_to_another_store_meanwhile_is_destroyed_there(shel
     assert [row.stored is None for row in plaza.secrets()] == [True, False]
 
 
+@pytest.mark.both
 def test_row_that_was_changed_meanwhile_is_neither_counted_nor_told(shelf_host: Host, shelf: Shelf) -> None:
     """Another process destroys it in the same moment."""
     plaza, seaside = exchanged(shelf_host), exchanged(shelf_host, "Seaside")
@@ -213,6 +216,7 @@ def test_what_is_destroyed_names_no_encryption_key_any_more(host: Host) -> None:
     assert second.key_id is not None
 
 
+@pytest.mark.both
 def test_destruction_is_told_in_the_commit_that_forgets_the_secret(shelf_host: Host) -> None:
     plaza, told = exchanged(shelf_host), list[tuple[int, bool]]()
     with plaza.acting() as (state, _):

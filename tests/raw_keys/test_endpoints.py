@@ -504,6 +504,7 @@ def forget_the_pause(host: Host) -> None:
     host.state.stores["shelf"]._down_until = 0.0  # type: ignore[attr-defined]
 
 
+@pytest.mark.both
 def test_two_clicks_at_once_make_one_connection_and_one_endpoint(plaza: Owner, seaside: Owner) -> None:
     assert at_once(*[plaza.connect] * 3, seaside.connect) == [plaza.account.test_secret_key] * 3 + [
         seaside.account.test_secret_key
@@ -516,6 +517,7 @@ def test_two_clicks_at_once_make_one_connection_and_one_endpoint(plaza: Owner, s
     assert plaza.deliver(ping()).status_code == 200
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_another_click_between_any_two_requests_leaves_one_endpoint(plaza: Owner, moment: str) -> None:
     """The second click runs as a whole at each moment of the first one."""
@@ -732,6 +734,7 @@ def test_commit_whose_answer_is_lost_takes_away_nothing_that_is_in_use(
     assert is_sound(seaside)
 
 
+@pytest.mark.both
 def test_database_that_fails_at_the_switch_leaves_no_endpoint_behind(plaza: Owner) -> None:
     """A real failing transaction: another row with the same version is there already."""
     with plaza.host.app.app_context():
@@ -751,6 +754,7 @@ def test_database_that_fails_at_the_switch_leaves_no_endpoint_behind(plaza: Owne
     assert is_sound(plaza)
 
 
+@pytest.mark.both
 def test_payment_turns_paid_by_the_hotels_own_endpoint(plaza: Owner, seaside: Owner, simulator: Simulator) -> None:
     for owner in (plaza, seaside):
         owner.connect()

@@ -129,6 +129,7 @@ def test_key_that_works_in_another_mode_than_it_says_is_refused(plaza: Owner) ->
     assert (plaza.connections, plaza.secrets()) == ([], [])
 
 
+@pytest.mark.both
 def test_first_key_connects_the_tenant(plaza: Owner, seaside: Owner) -> None:
     told: list[Any] = []
     with signals.tenant_connected.connected_to(lambda app, **facts: told.append(facts["tenant"].id)):
@@ -426,6 +427,7 @@ def test_account_of_a_connected_tenant_is_taken_too(plaza: Owner, seaside: Owner
     assert plaza.connections == []
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("strict", [{"ALLOW_SHARED_ACCOUNTS": True}], indirect=True)
 def test_hotels_of_one_group_may_share_an_account(strict: Host) -> None:
     plaza = Owner.of(strict, "Plaza")
@@ -452,6 +454,7 @@ def test_keys_are_tried_ten_times_in_ten_minutes(plaza: Owner, seaside: Owner, s
     assert seaside.connection.status == "CONNECTED"
 
 
+@pytest.mark.both
 def test_after_ten_minutes_keys_may_be_tried_again(plaza: Owner) -> None:
     for _ in range(MOST_CHECKED):
         plaza.refused(GOOD)
@@ -465,6 +468,7 @@ def test_after_ten_minutes_keys_may_be_tried_again(plaza: Owner) -> None:
     assert plaza.refused(GOOD).code == "too_many"
 
 
+@pytest.mark.both
 def test_keys_tried_at_the_same_moment_are_all_counted(plaza: Owner, simulator: Simulator) -> None:
     for _ in range(MOST_CHECKED - 2):
         plaza.refused(GOOD)
@@ -504,6 +508,7 @@ def test_operators_shared_accounts_that_are_shared_no_more_keep_their_keys_excha
     assert len(plaza.secrets()) == 2
 
 
+@pytest.mark.both
 def test_two_hotels_that_save_keys_of_one_account_at_once_do_not_both_get_it(plaza: Owner, seaside: Owner) -> None:
     one, two = plaza.new_key(), plaza.new_key()
     lost = [result for result in at_once(lambda: plaza.save(one), lambda: seaside.save(two)) if result is not None]

@@ -120,6 +120,7 @@ def test_expired_key_can_still_be_exchanged(plaza: Owner, simulator: Simulator) 
     assert key_of_last_payment(plaza) == new
 
 
+@pytest.mark.both
 def test_only_the_last_archived_key_is_kept(shelf_host: Host, shelf: Shelf) -> None:
     plaza = Owner.of(shelf_host, "Plaza")
     keys = [plaza.connect()]
@@ -142,6 +143,7 @@ def test_archived_key_is_used_by_nobody(plaza: Owner, simulator: Simulator) -> N
     assert first not in {each.api_key for each in simulator.requests}
 
 
+@pytest.mark.both
 def test_two_exchanges_at_once_end_in_one_and_the_other_is_told(shelf_host: Host, shelf: Shelf) -> None:
     plaza = Owner.of(shelf_host, "Plaza")
     plaza.connect()
@@ -158,6 +160,7 @@ def test_two_exchanges_at_once_end_in_one_and_the_other_is_told(shelf_host: Host
     assert sorted(shelf.kept) == sorted(kept)
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("step", ["put", "get"])
 def test_exchange_that_was_overtaken_is_told_and_leaves_nothing(shelf_host: Host, shelf: Shelf, step: str) -> None:
     plaza, seaside = Owner.of(shelf_host, "Plaza"), Owner.of(shelf_host, "Seaside")
@@ -179,6 +182,7 @@ def test_exchange_that_was_overtaken_is_told_and_leaves_nothing(shelf_host: Host
     assert seaside.in_use() == theirs
 
 
+@pytest.mark.both
 def test_disconnecting_while_a_key_is_exchanged_wins(shelf_host: Host, shelf: Shelf) -> None:
     plaza = Owner.of(shelf_host, "Plaza")
     plaza.connect()
@@ -271,6 +275,7 @@ def test_key_is_brought_back_by_one_click(plaza: Owner, seaside: Owner) -> None:
     assert key_of_last_payment(plaza) == second
 
 
+@pytest.mark.both
 def test_other_processes_use_what_was_exchanged_or_brought_back_from_the_next_call_on(
     shelf_host: Host, database_url: str, shelf: Shelf
 ) -> None:
@@ -340,6 +345,7 @@ def test_without_an_earlier_key_there_is_nothing_to_bring_back(plaza: Owner, sea
     assert caught.value.code == "no_previous_key"
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("act", ["save", "roll_back"])
 def test_bringing_back_that_was_overtaken_is_told(plaza: Owner, act: str) -> None:
     plaza.connect()
@@ -476,6 +482,7 @@ def test_confirming_one_account_does_not_confirm_another(plaza: Owner, second: A
     assert len(plaza.connections) == 1
 
 
+@pytest.mark.both
 def test_switching_back_uses_the_old_connection_again(plaza: Owner, second: Account) -> None:
     first = plaza.connect()
     plaza.save(second.test_secret_key, switch_to=second.id)
@@ -606,6 +613,7 @@ def test_connection_that_took_payments_is_never_given_up(plaza: Owner, host: Hos
     assert len(plaza.living) == 2
 
 
+@pytest.mark.both
 def test_hotel_that_switches_back_and_forth_at_once_ends_with_one_current(plaza: Owner, second: Account) -> None:
     first = plaza.connect()
     plaza.save(second.test_secret_key, switch_to=second.id)
@@ -643,6 +651,7 @@ def test_lie_about_the_account_by_webhook_does_not_change_whose_key_it_is(plaza:
     assert [owner.connection.status for owner in (plaza, seaside)] == ["CONNECTED", "CONNECTED"]
 
 
+@pytest.mark.both
 def test_versions_of_two_hotels_do_not_meet(plaza: Owner, seaside: Owner) -> None:
     for owner in (plaza, seaside):
         owner.connect()

@@ -189,6 +189,7 @@ def test_store_that_breaks_shows_no_key(shelf_host: Host, shelf: Shelf, caplog: 
     assert plaza.account.test_secret_key not in caplog.text
 
 
+@pytest.mark.both
 def test_whole_life_of_a_key_leaves_it_in_no_log_and_no_table(
     plaza: Owner, seaside: Owner, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -54,6 +54,7 @@ def advance(owner: Owner, seconds: float) -> None:
     remembered._clock = lambda: before() + seconds
 
 
+@pytest.mark.both
 @pytest.mark.usefixtures("hotels")
 def test_genuine_event_is_the_hotels_own(plaza: Owner, seaside: Owner) -> None:
     assert plaza.deliver(ping()).status_code == 200
@@ -122,6 +123,7 @@ def test_own_signature_does_not_move_what_the_platform_is_party_to(
     assert payment_of(plaza, earlier).status == "COMPLETED"
 
 
+@pytest.mark.both
 @pytest.mark.usefixtures("hotels")
 def test_event_id_that_another_hotel_signed_before_does_not_swallow_the_genuine_one(
     plaza: Owner, seaside: Owner
@@ -177,6 +179,7 @@ def test_address_that_was_never_ours_costs_no_query(plaza: Owner, token: str) ->
     assert seen == []
 
 
+@pytest.mark.both
 @pytest.mark.usefixtures("hotels")
 def test_unknown_addresses_cost_a_few_queries_a_second_whoever_asks(plaza: Owner, seaside: Owner) -> None:
     plaza.host.state.tenant_endpoints._clock = lambda: 1000.0
@@ -323,6 +326,7 @@ def test_same_webhook_secret_again_is_no_exchange(plaza: Owner) -> None:
     assert len(plaza.secrets(WEBHOOK_SECRET)) == 2
 
 
+@pytest.mark.both
 @pytest.mark.usefixtures("hotels")
 def test_secret_that_another_process_exchanged_is_taken_within_seconds(
     plaza: Owner, host: Host, database_url: str
@@ -448,6 +452,7 @@ def test_two_apps_of_one_host_remember_nothing_of_each_other(
     assert plaza.deliver(ping()).status_code == 200
 
 
+@pytest.mark.both
 @pytest.mark.usefixtures("hotels")
 def test_database_that_is_away_is_no_refusal(plaza: Owner) -> None:
     secret, path = plaza.in_use(WEBHOOK_SECRET), plaza.path()

@@ -92,6 +92,7 @@ def test_nothing_is_written_into_the_audit_where_nothing_was_wrong(host: Host, o
     assert owner.audit == before
 
 
+@pytest.mark.both
 def test_a_key_that_is_refused_is_noted_and_the_others_go_on(host: Host, owner: Owner, neighbour: Owner) -> None:
     owner.simulator.expire_key(owner.in_use())
     is_disabled(neighbour)

@@ -8,12 +8,16 @@ import signal
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import make_host
 from tests.payments.desk import Desk
 from tests.payments.test_processes import served
 from tests.reconcile.stage import age, inbox, look
 from tests.servers import free_port
+
+pytestmark = pytest.mark.both
 
 
 def run_until_killed(database_url: str, config: dict[str, Any], dies_at: int) -> None:

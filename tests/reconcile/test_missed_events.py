@@ -51,6 +51,7 @@ def end_of(desk: Desk, payment: Any) -> dict[str, Any]:
     return ends | {"refunds": [(refund.amount, refund.status) for refund in refunds]}
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("happens", [is_paid, is_declined_and_paid, is_debited_in_vain, is_given_back_in_the_dashboard])
 def test_what_was_lost_ends_as_what_was_delivered(
     host: Host, plaza: Desk, seaside: Desk, simulator: Simulator, happens: Callable[[Desk, Any], None]
@@ -249,6 +250,7 @@ def test_a_busy_moment_long_ago_does_not_cut_the_days_since_into_seconds(
     assert len([request for request in simulator.requests if request.path == "/v1/events"]) < 120
 
 
+@pytest.mark.both
 def test_a_handler_that_fails_does_not_stop_the_others(
     host: Host, plaza: Desk, seaside: Desk, simulator: Simulator
 ) -> None:

@@ -24,6 +24,7 @@ def no_events(simulator: Simulator) -> None:
     simulator.faults.add("GET", EVENTS, "rate_limit", times=10_000)
 
 
+@pytest.mark.both
 def test_a_payment_is_paid_although_its_events_are_gone(
     host: Host, plaza: Desk, seaside: Desk, simulator: Simulator
 ) -> None:
@@ -62,6 +63,7 @@ def test_one_tenants_payments_are_asked_about_alone(host: Host, plaza: Desk, sea
     assert (plaza.now(mine).status, seaside.now(other).status) == ("PENDING", "COMPLETED")
 
 
+@pytest.mark.both
 def test_a_payment_that_contradicts_stripe_does_not_stop_the_others(
     host: Host, plaza: Desk, seaside: Desk, simulator: Simulator
 ) -> None:

@@ -43,6 +43,7 @@ def seen(host: Host) -> list[tuple[str, Any]]:
     return seen
 
 
+@pytest.mark.both
 def test_what_arrives_before_the_callback_commits_is_the_new_tenants(
     host: Host, seaside: Desk, simulator: Simulator, seen: list[tuple[str, Any]]
 ) -> None:
@@ -64,6 +65,7 @@ def test_what_arrives_before_the_callback_commits_is_the_new_tenants(
     assert rows == {account.id: ("processed", plaza.id), "acct_somebody_else": ("parked", None)}
 
 
+@pytest.mark.both
 def test_what_is_older_than_the_linking_stays_nobodys(
     host: Host, plaza: Desk, simulator: Simulator, seen: list[tuple[str, Any]]
 ) -> None:
@@ -161,6 +163,7 @@ def test_an_account_that_went_to_another_tenant_takes_no_events_along(
     assert seen == []
 
 
+@pytest.mark.both
 def test_what_was_parked_in_the_moment_of_linking_is_released_by_the_next_run(
     host: Host, plaza: Desk, seen: list[tuple[str, Any]]
 ) -> None:
@@ -173,6 +176,7 @@ def test_what_was_parked_in_the_moment_of_linking_is_released_by_the_next_run(
     assert seen == [(plaza.account, plaza.tenant.id)]
 
 
+@pytest.mark.both
 def test_what_is_nobodys_is_kept_within_bounds(host: Host, plaza: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parked, "MOST_OF_ACCOUNT", 2)
     monkeypatch.setattr(parked, "MOST", 4)
@@ -189,6 +193,7 @@ def test_what_is_nobodys_is_kept_within_bounds(host: Host, plaza: Desk, monkeypa
     assert kept == [sent[number]["id"] for number in (2, 3, 4, 5, 6)]
 
 
+@pytest.mark.both
 def test_too_many_events_of_one_account_take_no_place_of_the_others(
     host: Host, plaza: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def lost(request: pytest.FixtureRequest) -> str:
 # -- links
 
 
+@pytest.mark.both
 def test_a_link_whose_answer_was_lost_is_made_once(
     host: Host, plaza: Desk, seaside: Desk, simulator: Simulator, lost: str
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_call_that_may_be_under_way_is_left_to_its_maker(
     assert light_plaza.operations()[0].state is OperationState.unknown
 
 
+@pytest.mark.both
 def test_two_runs_at_once_make_one_link(host: Host, plaza: Desk, simulator: Simulator, lost: str) -> None:
     payment = begin(plaza, lost)
 
@@ -273,6 +275,7 @@ def test_one_tenants_trouble_does_not_stop_the_others(host: Host, plaza: Desk, s
 # -- refunds
 
 
+@pytest.mark.both
 def test_a_refund_whose_answer_was_lost_is_made_once(
     host: Host, plaza: Desk, seaside: Desk, simulator: Simulator, lost: str
 ) -> None:
@@ -301,6 +304,7 @@ def test_an_old_refund_that_was_made_is_found_by_its_metadata(host: Host, plaza:
     assert plaza.now(payment).status == "PARTIALLY_REFUNDED"
 
 
+@pytest.mark.both
 def test_an_old_refund_that_was_never_made_frees_what_it_reserved(
     host: Host, plaza: Desk, simulator: Simulator
 ) -> None:
@@ -316,6 +320,7 @@ def test_an_old_refund_that_was_never_made_frees_what_it_reserved(
     assert at_stripe(simulator, payment) == 2500
 
 
+@pytest.mark.both
 def test_two_runs_at_once_give_back_once(host: Host, plaza: Desk, simulator: Simulator, lost: str) -> None:
     payment = begin_refund(plaza, lost)
 

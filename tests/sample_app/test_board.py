@@ -29,6 +29,7 @@ def _live(html: str) -> str:
     return found[1].replace("&amp;", "&")
 
 
+@pytest.mark.both
 def test_requested_cars_come_first_and_delivered_ones_last(people: Callable[[str], Browser]) -> None:
     assert _guests(people("staff@plaza")) == ["Priya Nair", "Mateo Ruiz", "Jonas Weber", "Amélie Laurent"]
 
@@ -48,6 +49,7 @@ NARROWED = [
 ]
 
 
+@pytest.mark.both
 def test_the_list_is_narrowed_by_state_and_by_words(people: Callable[[str], Browser]) -> None:
     staff = people("staff@plaza")
     assert [(query, _guests(staff, query)) for query, _ in NARROWED] == NARROWED
@@ -93,6 +95,7 @@ def test_the_board_answers_nothing_while_nothing_changed_and_itself_when_somethi
     assert staff.get(_live(fresh.text)).status_code == 204
 
 
+@pytest.mark.both
 @pytest.mark.oldest
 def test_the_desk_sees_a_ticket_paid_without_asking(app: Flask, staff: Browser, simulator: Simulator) -> None:
     place = staff.open_ticket()

@@ -18,6 +18,8 @@ from sample_app.sms import ConsoleSms
 
 from .browser import Browser, text_of
 
+pytestmark = pytest.mark.both
+
 TICKET = "/tickets/2"
 
 

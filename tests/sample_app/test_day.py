@@ -52,6 +52,7 @@ def a_day(
     return {"tipped": tipped, "held": held, "yen": yen, "unpaid": manager.open_ticket()}
 
 
+@pytest.mark.both
 @pytest.mark.oldest
 def test_a_day_adds_up_by_currency(manager: Browser, a_day: dict[str, str]) -> None:
     shown = text_of(manager.get("/tickets/?day="))
@@ -96,6 +97,7 @@ def test_what_a_spreadsheet_would_run_is_marked_as_text(text: str, harmless: str
     assert _harmless(text) == harmless
 
 
+@pytest.mark.both
 def test_a_day_is_that_of_the_hotel_s_clock(app: Flask, manager: Browser, a_day: dict[str, str]) -> None:
     with app.app_context():
         # 23:30 in Paris, where the first of June is two hours ahead of UTC; and half an hour after midnight.

@@ -47,6 +47,7 @@ def test_a_deposit_is_asked_for_by_text_and_held(
     assert "Taken today €0.00 0 paid To be paid €0.00 0 waiting" in board
 
 
+@pytest.mark.both
 def test_handing_the_car_over_takes_what_is_due_and_lets_the_rest_go(
     app: Flask, staff: Browser, visitor: Browser, sms: ConsoleSms, held: str
 ) -> None:
@@ -62,6 +63,7 @@ def test_handing_the_car_over_takes_what_is_due_and_lets_the_rest_go(
     assert "Taken today €35.00 1 paid" in text_of(staff.get("/tickets/"))
 
 
+@pytest.mark.both
 def test_taking_twice_takes_once(app: Flask, staff: Browser, simulator: Simulator, held: str) -> None:
     for _ in range(2):
         staff.send_and_follow(f"{held}/take", amount="3500")

@@ -70,6 +70,7 @@ def test_a_guest_who_pays_before_the_extra_comes_is_asked_for_the_extra_only(
     assert charged(app, place) == [("COMPLETED", 2500, 0), ("PENDING", 1500, 0)]
 
 
+@pytest.mark.both
 def test_a_form_sent_twice_adds_one_extra(app: Flask, staff: Browser, sms: ConsoleSms, simulator: Simulator) -> None:
     place = staff.open_ticket()
     operation = field_of(staff.get(place).text, "operation")

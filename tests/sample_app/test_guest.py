@@ -69,6 +69,7 @@ def test_an_unknown_address_shows_nothing(visitor: Browser, token: str) -> None:
     assert visitor.send(f"/pay/{token}/request").status_code == 404
 
 
+@pytest.mark.both
 @pytest.mark.oldest
 def test_the_page_turns_paid_by_the_webhook_and_by_nothing_else(
     app: Flask, visitor: Browser, simulator: Simulator, guest_page: str

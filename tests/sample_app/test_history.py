@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from flask import Flask
 from sqlalchemy import func, select
 
@@ -18,6 +19,7 @@ def _counts(app: Flask) -> list[int | None]:
         return [db.session.scalar(select(func.count()).select_from(table)) for table in (Ticket, Payment)]
 
 
+@pytest.mark.both
 def test_the_command_shows_deposits_extras_tips_a_refund_and_a_dispute(
     app: Flask, people: Callable[[str], Browser]
 ) -> None:

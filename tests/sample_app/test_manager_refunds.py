@@ -55,6 +55,7 @@ def _refund(manager: Browser, place: str, amount: str = "25.00", reason: str = R
     return text_of(manager.send_and_follow(form, operation=operation, amount=amount, reason=reason))
 
 
+@pytest.mark.both
 def test_a_manager_gives_all_back_and_says_why(
     app: Flask, manager: Browser, visitor: Browser, simulator: Simulator, sms: ConsoleSms, paid: str
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_part_leaves_the_rest_to_give_back(app: Flask, manager: Browser, paid:
     assert [(amount, reason) for amount, _, reason in _refunds(app)] == [(1000, REASON), (1500, "The rest, too")]
 
 
+@pytest.mark.both
 def test_the_same_form_sent_twice_is_one_refund(app: Flask, manager: Browser, paid: str) -> None:
     form = _form(manager, paid)
     operation = field_of(manager.get(form).text, "operation")

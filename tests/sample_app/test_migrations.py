@@ -22,6 +22,8 @@ from flask_valetpro_stripe.testing import Simulator
 from sample_app import create_app
 from sample_app.extensions import db
 
+pytestmark = pytest.mark.both
+
 MIGRATIONS = str(Path(__file__).parents[2] / "migrations")
 DESK_OF_0001 = (
     """INSERT INTO tenant (slug, name, city, timezone, currency, dialling_code, stripe_mode) VALUES

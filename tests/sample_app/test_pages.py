@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 
+import pytest
 from flask import Flask
 
 from sample_app.seed import seed, seed_command
@@ -70,6 +71,7 @@ def test_the_payment_settings_look_like_a_page_of_the_desk(people: Callable[[str
     assert answer.text.count("htmx.min.js") == 1
 
 
+@pytest.mark.both
 def test_seeding_twice_adds_nothing(app: Flask, people: Callable[[str], Browser]) -> None:
     answer = app.test_cli_runner().invoke(seed_command)
     assert answer.exit_code == 0, answer.output

@@ -98,5 +98,6 @@ def test_each_hotel_sees_its_own_tickets_only(people: Callable[[str], Browser]) 
     assert "Priya Nair" not in seaside
 
 
+@pytest.mark.both
 def test_a_search_does_not_reach_into_another_hotel(people: Callable[[str], Browser]) -> None:
     assert "No ticket matches" in text_of(people("admin@seaside").get("/tickets/?q=Priya"))

@@ -58,6 +58,7 @@ def test_the_guest_comes_back_from_stripe_to_the_guest_s_page(staff: Browser, si
     assert after["redirect"]["url"].endswith("?back=1")
 
 
+@pytest.mark.both
 def test_a_form_sent_twice_makes_one_ticket_one_link_and_one_text(
     app: Flask, staff: Browser, simulator: Simulator, sms: ConsoleSms
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_form_sent_twice_makes_one_ticket_one_link_and_one_text(
     assert len(_links_made(simulator)) == len(sms.sent) == 1
 
 
+@pytest.mark.both
 def test_clerks_who_click_at_the_same_moment_make_one_ticket_per_form(
     app: Flask, staff: Browser, people: Callable[[str], Browser]
 ) -> None:
@@ -201,6 +203,7 @@ def test_what_a_guest_is_called_is_text_and_never_markup(staff: Browser) -> None
     assert '<img src=x onerror="alert(1)">' in text_of(page)
 
 
+@pytest.mark.both
 def test_each_hotel_numbers_its_own_tickets(
     staff: Browser, people: Callable[[str], Browser], simulator: Simulator
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_tip_can_be_changed_and_taken_off_before_paying(
     assert len(_tips(app)) == 4
 
 
+@pytest.mark.both
 def test_a_form_sent_twice_makes_one_link(app: Flask, visitor: Browser, guest_page: str) -> None:
     for _ in range(2):
         visitor.send_and_follow(f"{guest_page}/tip", tip="5")

@@ -100,6 +100,7 @@ def test_app_without_a_key_for_fingerprints_puts_nothing_anywhere(host: Host, co
     assert folder.entries() == []
 
 
+@pytest.mark.both
 def test_version_that_is_in_use_after_all_is_not_taken_back(host: Host, connection: Any, folder: Folder) -> None:
     """The commit took effect, and its answer was lost on the way."""
     others = [row for row in rows_of(host) if row.connection_id != connection.id]

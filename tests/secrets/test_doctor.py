@@ -122,6 +122,7 @@ def test_secret_that_the_store_has_lost_is_its_tenants_trouble(host: Host, folde
     ]
 
 
+@pytest.mark.both
 def test_what_is_archived_is_asked_for_only_where_nothing_else_is(host: Host, folder: Folder) -> None:
     asked: list[str] = []
     folder.trouble["get", "before"] = lambda: asked.append("get")

@@ -296,6 +296,7 @@ def test_a_vaults_left_over_entry_is_named_as_the_vault_knows_it(database_url: s
     )
 
 
+@pytest.mark.both
 def test_a_secret_that_is_destroyed_meanwhile_stays_destroyed(host: Host, folder: Folder) -> None:
     archived = next(row for row in rows_of(host) if row.archived_at)
     folder.trouble["put", "after"] = once(lambda: change(host, first, stored=None, key_id=None))
@@ -307,6 +308,7 @@ def test_a_secret_that_is_destroyed_meanwhile_stays_destroyed(host: Host, folder
     assert len(folder.entries()) == len(others)
 
 
+@pytest.mark.both
 def test_a_secret_that_is_encrypted_anew_meanwhile_is_moved_by_the_next_run(
     host: Host, database_url: str, folder: Folder
 ) -> None:
@@ -331,6 +333,7 @@ def test_a_secret_that_is_encrypted_anew_meanwhile_is_moved_by_the_next_run(
     assert not_as_put_in(host) == []
 
 
+@pytest.mark.both
 def test_a_commit_whose_answer_is_lost_does_not_lose_the_secret(
     host: Host, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +359,7 @@ def test_a_commit_whose_answer_is_lost_does_not_lose_the_secret(
     assert not_as_put_in(host) == []
 
 
+@pytest.mark.both
 def test_two_moves_at_once_leave_one_entry_for_each_secret(host: Host, folder: Folder) -> None:
     with again(host, Folder(folder.place)) as other:
         folder.trouble["put", "after"] = once(lambda: move(other))
@@ -374,6 +378,7 @@ def test_new_secrets_go_to_the_chosen_store_while_the_others_move(host: Host, fo
     assert not_as_put_in(host) == []
 
 
+@pytest.mark.both
 @pytest.mark.parametrize(
     "start, target, moments",
     [

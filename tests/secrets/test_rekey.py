@@ -72,6 +72,7 @@ def keys_in_use(host: Host) -> set[str]:
     return {key_id_in(row.stored) for row in rows}
 
 
+@pytest.mark.both
 def test_every_secret_ends_under_the_newest_key_and_is_what_it_was(host: Host) -> None:
     fill(host, SECRETS, OLD)
     before = rows_of(host)
@@ -183,6 +184,7 @@ def test_one_tenants_damage_leaves_the_other_tenant_readable(host: Host) -> None
     assert [row.id for row in others if read(host, row.id) != secret_for(label_of(row))] == []
 
 
+@pytest.mark.both
 def test_a_process_with_the_old_list_writes_meanwhile_and_its_rows_are_found(host: Host, database_url: str) -> None:
     (first, *_) = fill(host, 250, OLD)
     with host_with(database_url, OLD, NEW) as stale:
@@ -233,6 +235,7 @@ def test_a_row_that_somebody_holds_for_long_is_reported_as_left(
         assert rotate(host).exit_code == 0
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("key", ["uuid", "str"])
 def test_tenants_may_have_keys_of_any_type(database_url: str, key: str) -> None:
     config = {"VALETPRO_STRIPE_ENCRYPTION_KEYS": [NEW, OLD]}
@@ -274,6 +277,7 @@ def test_a_person_at_a_terminal_sees_how_far_it_is(sqlite_url: str) -> None:
     assert "%" not in result.stdout
 
 
+@pytest.mark.both
 def test_two_rotations_at_once_do_it_together(host: Host) -> None:
     fill(host, SECRETS, OLD)
 
@@ -338,6 +342,7 @@ def test_an_app_without_encryption_keys_is_told_so(sqlite_url: str) -> None:
     )
 
 
+@pytest.mark.both
 def test_rekey_under_load(database_url: str) -> None:
     """Readers read, a writer writes, and the rotation is killed again and again."""
     with host_with(database_url, OLD, NEW) as stale:

@@ -18,6 +18,8 @@ from tests.connections.admin import PAGE, Admin
 from tests.hosts import Host, make_host
 from tests.servers import OpenBao, free_port
 
+pytestmark = pytest.mark.both
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 

@@ -60,6 +60,7 @@ def test_a_key_that_is_still_needed_is_missing(database_url: str) -> None:
         assert rows_of(host) == before
 
 
+@pytest.mark.both
 def test_each_missing_key_is_named(database_url: str) -> None:
     with host_with(database_url, OLD, LOST) as host:
         fill(host, 12, OLD)
@@ -135,6 +136,7 @@ def test_destroyed_secrets_need_no_key(database_url: str) -> None:
     host_with(database_url, NEW).close()
 
 
+@pytest.mark.both
 def test_it_starts_before_the_tables_are_there(database_url: str) -> None:
     app, db = app_on(database_url)
 
@@ -142,6 +144,7 @@ def test_it_starts_before_the_tables_are_there(database_url: str) -> None:
     close(app, db)
 
 
+@pytest.mark.both
 def test_it_starts_before_the_tables_are_upgraded(database_url: str) -> None:
     engine = sa.create_engine(database_url)
     with engine.begin() as database:
@@ -154,6 +157,7 @@ def test_it_starts_before_the_tables_are_upgraded(database_url: str) -> None:
     close(app, db)
 
 
+@pytest.mark.both
 @pytest.mark.parametrize(
     "address", ["postgresql+psycopg://nobody@127.0.0.1:{port}/none", "sqlite:////nowhere/{port}.db"]
 )

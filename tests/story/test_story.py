@@ -17,7 +17,7 @@ from sample_app.models import Payment, Tenant, Ticket
 from tests.story.people import Hotel, whole_way
 from tests.story.served import Served, served
 
-pytestmark = [pytest.mark.browser, pytest.mark.oldest]
+pytestmark = [pytest.mark.browser, pytest.mark.oldest, pytest.mark.both]
 
 #: Set it to look at every page of the story: `make screenshots`.
 PICTURES = Path(os.environ["SCREENSHOTS"]) if "SCREENSHOTS" in os.environ else None

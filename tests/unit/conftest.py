@@ -12,7 +12,7 @@ from tests.hosts import Host, make_host
 
 @pytest.fixture
 def host(database_url: str) -> Iterator[Host]:
-    """A host on each database."""
+    """A host on the databases that the test's markers choose."""
     with make_host(database_url) as host:
         yield host
 

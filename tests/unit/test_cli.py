@@ -121,6 +121,7 @@ def test_a_tenant_is_named_by_its_key_whatever_that_is(sqlite_url: str, simulato
         assert statuses(host, tenant) == {"test": "CONNECTED", "live": "CONNECTED"}
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("words", ["platform-managed {} on", "platform-managed {} off", "disconnect {}"])
 def test_a_tenant_that_does_not_exist_is_named(database_url: str, words: str) -> None:
     with make_host(database_url) as host:

@@ -184,6 +184,7 @@ def test_a_connection_in_the_other_mode_is_no_connection(host: Host, simulator: 
     assert "in test mode" in str(refusal(host, tenant))
 
 
+@pytest.mark.both
 def test_what_another_process_withdrew_is_refused_at_once(database_url: str, simulator: Simulator) -> None:
     """The tenant may be in the session since before; its old connection must not be used again."""
     with make_host(database_url, simulator=simulator) as host:

@@ -24,6 +24,8 @@ from flask_valetpro_stripe.errors import ConfigurationError
 from flask_valetpro_stripe.models.types import UTCDateTime
 from tests.hosts import KEYS, Host, make_host, make_models
 
+pytestmark = pytest.mark.oldest
+
 #: A column more, or less, is a public change: an entry under "Schema" in CHANGES, with an upgrade snippet.
 COLUMNS = {
     "tenant": "id name stripe_application_fee_bps stripe_automatic_tax stripe_mode",
@@ -88,6 +90,7 @@ def test_every_table_of_ours_is_in_the_frozen_set() -> None:
     assert set(db.metadata.tables) - {"user"} == set(COLUMNS)
 
 
+@pytest.mark.both
 def test_foreign_keys_follow_the_type_of_the_hosts_keys(keyed_host: Host) -> None:
     with keyed_host.app.app_context():
         tables = keyed_host.db.metadata.tables
@@ -99,6 +102,7 @@ def test_foreign_keys_follow_the_type_of_the_hosts_keys(keyed_host: Host) -> Non
         assert all(column.foreign_keys for column in pointing)
 
 
+@pytest.mark.both
 def test_rows_of_ours_point_to_tenants_with_any_kind_of_key(keyed_host: Host) -> None:
     tenant = keyed_host.make_tenant()
     keyed_host.connect(tenant, "acct_plaza")
@@ -122,6 +126,7 @@ def test_the_database_refuses_a_connection_of_no_tenant(postgres_url: str) -> No
             host.db.session.commit()
 
 
+@pytest.mark.both
 def test_times_come_back_aware_and_in_utc(host: Host) -> None:
     paris_summer = timezone(timedelta(hours=2))
     tenant = host.make_tenant()
@@ -145,6 +150,7 @@ def test_a_naive_time_is_refused_because_nobody_knows_what_it_means() -> None:
         UTCDateTime().process_bind_param(naive, sa.create_engine("sqlite://").dialect)
 
 
+@pytest.mark.both
 def test_words_are_stored_as_the_contract_spells_them(host: Host) -> None:
     host.connect(host.make_tenant(), "acct_plaza", Mode.live)
     with host.app.app_context():
@@ -152,6 +158,7 @@ def test_words_are_stored_as_the_contract_spells_them(host: Host) -> None:
     assert tuple(row) == ("live", "CONNECT_STANDARD", "CONNECTED")
 
 
+@pytest.mark.both
 def test_a_new_tenant_works_in_test_mode_and_is_not_connected(host: Host) -> None:
     tenant = host.make_tenant()
     with host.app.app_context():
@@ -164,6 +171,7 @@ def test_a_new_tenant_works_in_test_mode_and_is_not_connected(host: Host) -> Non
         assert fresh.stripe_application_fee_bps == 0
 
 
+@pytest.mark.both
 def test_a_tenants_attributes_are_those_of_its_active_mode(host: Host) -> None:
     tenant = host.make_tenant()
     host.connect(tenant, "acct_test", Mode.test)
@@ -193,6 +201,7 @@ QUERIES: dict[str, Query] = {
 }
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
 def test_a_tenants_attributes_can_be_queried(host: Host, query: Query) -> None:
     host.connect(host.make_tenant("Plaza"), "acct_plaza")
@@ -205,6 +214,7 @@ def test_a_tenants_attributes_can_be_queried(host: Host, query: Query) -> None:
         assert host.db.session.scalars(query(host)).all() == ["Plaza"]
 
 
+@pytest.mark.both
 def test_a_tenant_that_never_connected_is_found_as_not_connected(host: Host) -> None:
     host.make_tenant("Plaza")
     with host.app.app_context():
@@ -212,6 +222,7 @@ def test_a_tenant_that_never_connected_is_found_as_not_connected(host: Host) -> 
         assert host.db.session.scalars(asked).all() == ["Plaza"]
 
 
+@pytest.mark.both
 def test_an_alias_of_tenant_asks_about_its_own_row(host: Host) -> None:
     """A correlated subquery that names the table, and not the alias, would answer about the wrong tenant."""
     host.connect(host.make_tenant("Plaza"), "acct_plaza")
@@ -225,6 +236,7 @@ def test_an_alias_of_tenant_asks_about_its_own_row(host: Host) -> None:
     assert [tuple(pair) for pair in pairs] == [("acct_plaza", "acct_seaside")]
 
 
+@pytest.mark.both
 def test_attributes_can_be_asked_for_beside_the_connections_themselves(host: Host) -> None:
     """Left to itself, SQLAlchemy would take the joined connection for the attribute's own."""
     tenant = host.make_tenant("Plaza")
@@ -240,6 +252,7 @@ def test_attributes_can_be_asked_for_beside_the_connections_themselves(host: Hos
     assert [tuple(row) for row in rows] == [("acct_old", "acct_new"), ("acct_new", "acct_new")]
 
 
+@pytest.mark.both
 def test_attributes_can_be_ordered_by_and_selected(host: Host) -> None:
     for name in ("b", "a", "c"):
         host.connect(host.make_tenant(name), f"acct_{name}")

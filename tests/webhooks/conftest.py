@@ -1,4 +1,4 @@
-"""The stage that the webhook's tests play on, once on each database."""
+"""The stage that the webhook's tests play on: on SQLite, and on PostgreSQL too where a test is marked ``both``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .stage import Stage, make_stage
 
 @pytest.fixture
 def stage(database_url: str) -> Iterator[Stage]:
-    """Two hotels with connected accounts, on SQLite and on PostgreSQL."""
+    """Two hotels with connected accounts, on the databases that the test's markers choose."""
     with make_stage(database_url) as stage:
         yield stage
 

@@ -129,6 +129,7 @@ def test_forgeries_are_refused_without_a_database(postgresql: PostgreSQL) -> Non
         refuse(postgresql, url, False)
 
 
+@pytest.mark.both
 def test_while_stripe_cannot_be_asked_about_an_account_its_news_are_taken_later(stage: Stage) -> None:
     with stage.events_while() as updating:
         stage.simulator.update_account(PLAZA, charges_enabled=False)

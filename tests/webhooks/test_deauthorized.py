@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from flask_valetpro_stripe import Mode, connections, signals
 from flask_valetpro_stripe.testing import make_event
 
@@ -28,6 +30,7 @@ def statuses(stage: Stage) -> dict[tuple[str, str], str]:
     return {(row.account_id, row.mode): str(row.status) for row in stage.rows("Connection")}
 
 
+@pytest.mark.both
 def test_what_the_owner_withdraws_at_stripe_is_revoked_here(stage: Stage) -> None:
     heard: list[tuple[str, int]] = []
     with stage.events_while() as withdrawing:
@@ -133,6 +136,7 @@ def test_the_platforms_own_endpoint_cannot_revoke_anybody(stage: Stage) -> None:
     assert set(statuses(stage).values()) == {"CONNECTED"}
 
 
+@pytest.mark.both
 def test_a_shared_account_ends_for_every_tenant_that_has_it(database_url: str) -> None:
     with make_stage(database_url, ALLOW_SHARED_ACCOUNTS=True) as stage:
         stage.host.connect(stage.seaside, PLAZA)

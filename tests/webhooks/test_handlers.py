@@ -62,6 +62,8 @@ def hearing(stage: Stage, *names: str) -> Iterator[list[tuple[str, dict[str, Any
     yield heard
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_handlers_writes_commit_with_the_event(stage: Stage, notes: Any) -> None:
     @stage.host.valetpro.on("customer.created")
     def write(event: Any) -> None:
@@ -104,6 +106,8 @@ def test_handlers_of_the_type_run_before_those_of_all_and_only_for_their_type(st
     assert ran == ["first", "second", "all"]
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_handler_that_raises_takes_everything_back_and_is_run_again(stage: Stage, notes: Any) -> None:
     """Ours, the host's before it and its own: all of one event is written, or nothing of it."""
     payment = stage.make_payment(stage.plaza)
@@ -144,6 +148,8 @@ def test_a_handler_that_raises_takes_everything_back_and_is_run_again(stage: Sta
     assert written(stage, notes) == ["before, 3", "itself, 3"]
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_write_that_the_database_refuses_is_a_failed_handler(stage: Stage, notes: Any) -> None:
     @stage.host.valetpro.on("customer.created")
     def write_twice(event: Any) -> None:
@@ -154,6 +160,8 @@ def test_a_write_that_the_database_refuses_is_a_failed_handler(stage: Stage, not
     assert (stage.row().status, stage.row().error.split(":")[0]) == ("failed", "IntegrityError")
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_handler_that_commits_on_its_own_and_then_fails_is_run_again(stage: Stage) -> None:
     """The calls of payments commit, so a handler that makes a payment does; what follows must not get lost."""
     made: list[str] = []
@@ -181,6 +189,7 @@ def test_a_handler_that_commits_on_its_own_and_then_fails_is_run_again(stage: St
     assert len(set(made)) == 1
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("is_stored", [False, True], ids=["inline", "stored"])
 def test_a_refused_refund_that_a_handler_knows_how_to_take_is_no_failure(stage: Stage, is_stored: bool) -> None:
     payment, other = stage.make_payment(stage.plaza), stage.make_payment(stage.seaside)
@@ -211,6 +220,7 @@ def test_a_refused_refund_that_a_handler_knows_how_to_take_is_no_failure(stage: 
     assert (stage.payment(payment).status, stage.payment(other).status) == ("COMPLETED", "PENDING")
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("text", ["a null \0 character", "half a \ud83d sign", "x" * 5000, ""], ids=range(4))
 def test_whatever_an_error_says_is_recorded(stage: Stage, text: str, caplog: pytest.LogCaptureFixture) -> None:
     # Half a sign in the log is more than pytest-xdist can send.
@@ -227,6 +237,8 @@ def test_whatever_an_error_says_is_recorded(stage: Stage, text: str, caplog: pyt
     assert len(row.error) <= 500
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_failure_of_one_event_does_not_hold_up_others(stage: Stage) -> None:
     @stage.host.valetpro.on("*")
     def fail(event: Any) -> None:
@@ -320,6 +332,8 @@ def test_a_handler_that_wants_a_tenant_of_a_platform_event_is_told_what_to_ask(
     assert answer(stage.deliver(ping())) == TAKEN
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_the_host_is_told_after_the_commit_and_only_then(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
     heard: list[tuple[str, str]] = []
@@ -365,6 +379,8 @@ def test_a_failed_event_tells_nothing_but_its_failure(stage: Stage) -> None:
     assert [name for name, _ in heard] == ["webhook_failed"]
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 @pytest.mark.parametrize("name", ["webhook_received", "webhook_parked", "payment_updated"])
 def test_a_listener_that_raises_changes_neither_the_answer_nor_what_others_hear(stage: Stage, name: str) -> None:
     payment = stage.make_payment(stage.plaza)
@@ -424,6 +440,8 @@ def test_after_the_webhook_no_tenant_is_left_behind(stage: Stage) -> None:
         assert not current_tenant
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_handler_that_rolls_the_session_back_is_told_so_and_run_again(stage: Stage, notes: Any) -> None:
     rolling_back = [True, False]
 
@@ -443,6 +461,8 @@ def test_a_handler_that_rolls_the_session_back_is_told_so_and_run_again(stage: S
     assert written(stage, notes) == [event["id"]]
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_savepoint_that_a_handler_rolls_back_takes_nothing_else_along(stage: Stage, notes: Any) -> None:
     @stage.host.valetpro.on("customer.created")
     def write(event: Any) -> None:
@@ -469,6 +489,8 @@ def test_an_error_that_cannot_be_read_is_recorded_all_the_same(stage: Stage) -> 
     assert (row.status, row.error) == ("failed", "Unreadable: (its text cannot be read)")
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_an_error_of_the_database_is_kept_without_what_was_written(stage: Stage, notes: Any) -> None:
     @stage.host.valetpro.on("customer.created")
     def write_twice(event: Any) -> None:

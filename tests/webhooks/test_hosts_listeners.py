@@ -77,6 +77,8 @@ def test_a_validator_of_the_host_is_asked(stage: Stage) -> None:
     assert locked._is_more_than_a_row(model, ("status",))
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_an_object_that_the_session_has_already_is_brought_up_to_date(stage: Stage) -> None:
     payment, seen = stage.make_payment(stage.plaza), list[str]()
     with stage.host.app.app_context():
@@ -94,6 +96,8 @@ def test_an_object_that_the_session_has_already_is_brought_up_to_date(stage: Sta
     assert stage.payment(payment).status == "COMPLETED"
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_one_session_marks_one_payment_whatever_rows_name_it(stage: Stage) -> None:
     payments = [stage.make_payment(stage.plaza) for _ in range(2)]
     with stage.host.app.app_context():

@@ -13,6 +13,8 @@ from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.webhooks import ahead, claims
 from tests.webhooks.stage import Stage, answer, make_stage, ping
 
+pytestmark = [pytest.mark.both, pytest.mark.oldest]
+
 TAKEN = (200, "Taken.")
 FAILED = (500, "A handler failed. Deliver the event again.")
 UNAVAILABLE = (503, "The event is being handled now. Deliver it again.")

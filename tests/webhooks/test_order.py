@@ -48,6 +48,7 @@ def deliver_in_every_order(
         yield [event["type"] for event in order], end_of(stage, payment)
 
 
+@pytest.mark.both
 def test_a_payment_after_a_declined_card_ends_the_same_in_every_order(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
     with stage.events_while() as paying:
@@ -71,6 +72,7 @@ def test_a_payment_after_a_declined_card_ends_the_same_in_every_order(stage: Sta
     assert len({tuple(end.items()) for _, end in ends}) == 1
 
 
+@pytest.mark.both
 def test_a_refund_that_overtakes_the_payment_ends_the_same_in_every_order(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
     with stage.events_while() as happening:
@@ -213,6 +215,8 @@ def debit_after_a_declined_card(stage: Stage, same_guest: bool) -> tuple[Any, li
     return payment, [happening.of(event_type) for event_type in events], paid
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 @pytest.mark.parametrize(
     "refunds",
     [
@@ -254,6 +258,8 @@ def test_money_that_is_given_back_was_paid_by_the_intent_of_the_refund_not_by_th
     assert {row.error for row in stage.rows()} == {None}
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_guest_who_pays_before_stripes_answer_about_the_link_arrives_has_paid(stage: Stage) -> None:
     """The link is there as soon as Stripe has made it; what we do not know yet, the metadata tell."""
     real = stage.host.state.http_client
@@ -292,6 +298,8 @@ def test_a_declined_card_is_not_the_end(stage: Stage) -> None:
     assert stage.payment(payment).status == "COMPLETED"
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_two_event_objects_for_one_change_have_one_effect(stage: Stage) -> None:
     """Stripe sometimes makes two events of one change; only the effect tells that they are the same."""
     from flask_valetpro_stripe import signals

@@ -84,6 +84,8 @@ def charge(payment: Any, operation: str | None, **changes: Any) -> dict[str, Any
     } | changes
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_paid_session_completes_its_payment(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
 
@@ -96,6 +98,8 @@ def test_a_paid_session_completes_its_payment(stage: Stage) -> None:
     assert paid.stripe_object["id"] == "cs_test_1"
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 @pytest.mark.parametrize("kind", ["session", "intent"])
 def test_a_payment_was_paid_when_stripe_says_so_and_not_when_we_hear_of_it(stage: Stage, kind: str) -> None:
     payment, now = stage.make_payment(stage.plaza), datetime.now(UTC).replace(microsecond=0)
@@ -227,6 +231,7 @@ def test_a_charge_without_intent_is_not_taken_for_a_payment_that_has_none_yet(st
 NONSENSE = [None, "", "\0", "\ud800", 5, True, [], {}, {OPERATION_METADATA: None}, {OPERATION_METADATA: {}}]
 
 
+@pytest.mark.both
 def test_nonsense_in_place_of_ids_touches_nothing_and_breaks_nothing(stage: Stage) -> None:
     payment = unlinked_payment(stage)
     for nonsense in NONSENSE:
@@ -263,6 +268,8 @@ def test_a_payment_status_that_is_no_word_pays_nothing_and_breaks_nothing(stage:
     assert stage.payment(payment).status == "PENDING"
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_an_id_that_no_column_holds_is_not_written(stage: Stage) -> None:
     """PostgreSQL refuses it, and would each time that Stripe delivers it again."""
     payment, long = stage.make_payment(stage.plaza), "x" * 256
@@ -327,6 +334,8 @@ def test_a_connected_account_cannot_complete_a_payment_that_the_platform_collect
     assert untouched(stage, payment)
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_partial_and_a_full_refund_are_noted(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
     operation = operation_of(stage, payment)
@@ -339,6 +348,8 @@ def test_a_partial_and_a_full_refund_are_noted(stage: Stage) -> None:
     assert stage.payment(payment).amount_refunded == 2500
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_the_host_may_load_its_payments_together_with_their_tenants(database_url: str) -> None:
     """A joined load makes an outer join, which PostgreSQL cannot lock as a whole."""
     with make_stage(database_url, own_models=True) as stage:

@@ -37,6 +37,7 @@ def asked(simulator: Simulator) -> list[tuple[str | None, str]]:
     return [(request.stripe_account, request.path.rpartition("/")[2]) for request in seen]
 
 
+@pytest.mark.both
 def test_the_refund_is_a_row_and_its_payment_is_paid(stage: Stage) -> None:
     payment, made, event = refunded(stage, stage.plaza)
     with hearing() as heard:

@@ -93,6 +93,8 @@ def hearing() -> Iterator[list[tuple[str, str]]]:
 # -- made in the dashboard
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_refund_made_in_the_dashboard_is_a_row(stage: Stage) -> None:
     payment = paid(stage, stage.plaza)
     with stage.events_while() as giving_back:
@@ -118,6 +120,8 @@ def test_more_than_ten_refunds_add_up(light_stage: Stage) -> None:
     assert standing(light_stage, payment) == ("PARTIALLY_REFUNDED", 2400)
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_the_same_news_twice_is_no_news(stage: Stage) -> None:
     payment = paid(stage, stage.plaza)
     told(stage, refund(payment))
@@ -256,6 +260,8 @@ def test_an_event_of_another_account_never_reaches_a_tenants_refunds(stage: Stag
     assert standing(stage, payment) == ("COMPLETED", 0)
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_two_hotels_with_the_same_refund_id_keep_their_own(stage: Stage) -> None:
     mine, theirs = paid(stage, stage.plaza), paid(stage, stage.seaside, account=SEASIDE)
     told(stage, refund(mine))
@@ -341,6 +347,8 @@ def reserve(stage: Stage, payment: Any, **asked: Any) -> Any:
     return stage.rows("Refund")[-1]
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_an_event_finds_the_refund_whose_answer_was_lost(stage: Stage) -> None:
     payment = paid(stage, stage.plaza)
     reserved = reserve(stage, payment, amount=500)

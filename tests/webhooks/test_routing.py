@@ -27,6 +27,8 @@ def seen_by_handlers(stage: Stage) -> list[tuple[str, Any]]:
     return seen
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_an_event_of_a_connected_account_is_its_tenants(stage: Stage) -> None:
     seen = seen_by_handlers(stage)
 
@@ -133,6 +135,8 @@ def test_an_account_is_connected_in_one_mode_only(stage: Stage) -> None:
     assert (stage.row().status, stage.row().error) == ("parked", "No tenant has this account.")
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_the_same_account_in_both_modes_keeps_its_worlds_apart(stage: Stage) -> None:
     live = stage.host.connect(stage.plaza, PLAZA, Mode.live)
 
@@ -141,6 +145,8 @@ def test_the_same_account_in_both_modes_keeps_its_worlds_apart(stage: Stage) -> 
     assert (stage.row().connection_id, stage.row().mode) == (live.id, "live")
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_the_event_of_an_unknown_account_is_kept_for_audit(stage: Stage) -> None:
     seen = seen_by_handlers(stage)
     event = ping(account="acct_nobody")
@@ -153,6 +159,8 @@ def test_the_event_of_an_unknown_account_is_kept_for_audit(stage: Stage) -> None
     assert seen == []
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_parked_event_that_is_delivered_again_finds_the_tenant_that_has_connected_since(stage: Stage) -> None:
     seen = seen_by_handlers(stage)
     event = ping(account="acct_new")
@@ -199,6 +207,8 @@ def test_a_tenant_that_reconnected_gets_its_events_on_the_new_connection(stage: 
     assert (stage.row().status, stage.row().connection_id) == ("processed", connection.id)
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_an_account_that_moved_to_another_tenant_takes_no_old_payments_along(stage: Stage) -> None:
     payment = stage.make_payment(stage.plaza)
     with stage.events_while() as paying:
@@ -235,6 +245,8 @@ def test_an_event_that_came_for_one_tenant_never_becomes_anothers(stage: Stage, 
     assert stage.rows()[1].tenant_id == stage.seaside.id
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_duplicate_is_answered_and_changes_nothing(stage: Stage) -> None:
     seen = seen_by_handlers(stage)
     event = ping()
@@ -246,6 +258,8 @@ def test_a_duplicate_is_answered_and_changes_nothing(stage: Stage) -> None:
     assert (stage.row().status, stage.row().attempts) == ("processed", 1)
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_the_same_event_id_by_two_endpoints_is_two_events(stage: Stage) -> None:
     """Otherwise whoever may sign for one endpoint could use up the ids of another."""
     seen = seen_by_handlers(stage)
@@ -262,6 +276,8 @@ def test_the_same_event_id_by_two_endpoints_is_two_events(stage: Stage) -> None:
     ]
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_a_platforms_own_event_has_no_tenant_even_when_the_host_would_name_one(stage: Stage) -> None:
     seen = seen_by_handlers(stage)
 
@@ -290,6 +306,8 @@ def group(database_url: str) -> Any:
         yield stage
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_on_a_shared_account_the_payment_tells_whose_event_it_is(group: Stage) -> None:
     seen = seen_by_handlers(group)
     ours, theirs = group.make_payment(group.seaside), group.make_payment(group.plaza)
@@ -310,6 +328,8 @@ def test_on_a_shared_account_an_event_of_the_account_itself_is_nobodys(group: St
     assert (group.row().status, group.row().tenant_id) == ("processed", None)
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_news_of_a_shared_account_reach_every_tenant_that_has_it(group: Stage) -> None:
     with group.events_while() as updating:
         group.simulator.update_account(PLAZA, charges_enabled=False)
@@ -339,6 +359,8 @@ def test_news_of_an_account_are_asked_from_stripe_not_believed(stage: Stage) -> 
     assert (asked.method, asked.path, asked.stripe_account) == ("GET", "/v1/account", PLAZA)
 
 
+@pytest.mark.oldest
+@pytest.mark.both
 def test_an_answer_to_an_earlier_question_does_not_overwrite_a_later_one(stage: Stage) -> None:
     connection = stage.rows("Connection")[0]
     waiting, ready = ({"id": connection.account_id, "charges_enabled": able} for able in (False, True))

@@ -105,6 +105,7 @@ def test_each_of_them_has_stripe_asked_again(event_type: str, stage: Stage, lodg
     assert stage.simulator.requests[-1].stripe_account == account_id
 
 
+@pytest.mark.both
 def test_all_that_stripe_sends_about_an_account_ends_in_one_truth(stage: Stage, lodge: Any) -> None:
     account_id = make(stage, lodge).account_id
     stage.simulator.faults.duplicate_deliveries(2)
@@ -304,6 +305,7 @@ def test_an_unsigned_one_is_refused(light_stage: Stage) -> None:
     assert statements == []
 
 
+@pytest.mark.both
 def test_a_duplicate_changes_nothing(stage: Stage, lodge: Any) -> None:
     account_id = make(stage, lodge).account_id
     seen = seen_by_handlers(stage)
