@@ -20,6 +20,7 @@ from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.onboarding.status import fetch_account
 from flask_valetpro_stripe.webhooks import claims, inbox
 from flask_valetpro_stripe.webhooks.claims import MOST_ATTEMPTS, Claim, pause_after
+from tests import timing
 from tests.webhooks.stage import PLAZA, SEASIDE, answer, make_stage, ping
 
 from .box import Box, fail
@@ -167,7 +168,7 @@ def test_eight_threads_that_claim_50_events_at_once_get_each_event_once(box: Box
     start = threading.Barrier(8)
 
     def claim_all() -> list[int]:
-        start.wait(30)
+        start.wait(timing.seconds(30))
         return [row for row in rows if _patiently(lambda row=row: box.claim(row))]
 
     with ThreadPoolExecutor(8) as threads:
@@ -183,7 +184,7 @@ def test_eight_workers_that_drain_at_once_handle_each_event_once(box: Box) -> No
     start = threading.Barrier(8)
 
     def drain() -> Counter[str]:
-        start.wait(30)
+        start.wait(timing.seconds(30))
         return _patiently(box.drain)
 
     with ThreadPoolExecutor(8) as threads:
