@@ -305,7 +305,7 @@ def test_a_delivery_does_not_wait_for_the_worker_that_is_at_it(box: Box) -> None
     def deliver(_: Any) -> None:
         if box.stage.host.db.engine.dialect.name == "postgresql":
             with ThreadPoolExecutor(1) as threads:
-                answers.append(answer(threads.submit(box.stage.deliver, event).result(10)))
+                answers.append(answer(threads.submit(box.stage.deliver, event).result(timing.seconds(10))))
 
     box.on(deliver)
     box.put(event)
@@ -395,8 +395,8 @@ def test_a_worker_asks_stripe_outside_of_any_transaction_that_holds_the_row(box:
     def fetch_slowly(state: Any, connection: Any, _: Any) -> Any:
         fetched = fetch_account(state, connection)
         with ThreadPoolExecutor(1) as threads:
-            threads.submit(box.end_lease, row_id).result(30)
-            others.append(threads.submit(lambda: box.work(box.must_claim(row_id))).result(30))
+            threads.submit(box.end_lease, row_id).result(timing.seconds(30))
+            others.append(threads.submit(lambda: box.work(box.must_claim(row_id))).result(timing.seconds(30)))
         return fetched
 
     slow = box.must_claim(row_id)
