@@ -14,9 +14,10 @@ import sqlalchemy as sa
 import stripe
 
 # Before the helpers are imported: their assertions explain themselves and are counted, as the tests' own.
-pytest.register_assert_rewrite(*(f"tests.{part.stem}" for part in Path(__file__).parent.iterdir() if part != Path(__file__)))
+pytest.register_assert_rewrite(*(f"tests.{part.stem}" for part in Path(__file__).parent.iterdir()))
 
 from flask_valetpro_stripe.testing import Simulator  # noqa: E402
+from tests import timing  # noqa: E402
 from tests.compiled import keep_compiled  # noqa: E402
 from tests.guards import only_loopback, refuse_sockets_beyond_loopback, untouched_stripe_module  # noqa: E402
 from tests.servers import PostgreSQL, running_postgresql  # noqa: E402
@@ -29,7 +30,6 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-
 
 pytest_plugins = ["tests.assertions", "tests.budget", "tests.selection"]
 
@@ -48,7 +48,7 @@ def pytest_report_header(config: pytest.Config) -> str:
     import sqlalchemy
     import stripe
 
-    return f"SQLAlchemy {sqlalchemy.__version__}, stripe {stripe.VERSION}"
+    return f"SQLAlchemy {sqlalchemy.__version__}, stripe {stripe.VERSION}, time limits × {timing.FACTOR:g}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -130,6 +130,9 @@ def _spare_the_disk(connection: object, _: object) -> None:
     """Let nothing wait for the disk: what a test writes need not outlive the machine, only its processes."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
+        # The driver's default for how long to wait for a lock, which a busy machine exceeds; what a test chose stays.
+        if connection.execute("PRAGMA busy_timeout").fetchone() == (5000,):
+            connection.execute(f"PRAGMA busy_timeout = {timing.seconds(5000):.0f}")
 
 
 @pytest.fixture
@@ -149,5 +152,9 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
     """Have pytest-playwright start the system's Chromium, quiet and offline."""
+    from playwright import async_api, sync_api
+
     chromium = _require(PARTS["chromium"])
+    for api in (async_api, sync_api):
+        api.expect.set_options(timeout=timing.seconds(10) * 1000)
     return {**browser_type_launch_args, "executable_path": chromium, "args": CHROMIUM_FLAGS}

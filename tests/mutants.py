@@ -130,7 +130,7 @@ def main() -> int:
     for mutant in MUTANTS:
         failures = failures_of(mutant)
         survived += not failures
-        print(f"{'caught' if failures else 'SURVIVED'}: {mutant.name}\n    {failures}", flush=True)  # noqa: T201
+        print(f"{'caught' if failures else 'SURVIVED'}: {mutant.name}\n    {failures}", flush=True)
     return survived
 
 

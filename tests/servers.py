@@ -13,18 +13,22 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import requests
 
-START_SECONDS = 30.0
+from tests.timing import seconds, wait_until
+
+T = TypeVar("T")
+
+START_SECONDS = seconds(30)
+TIMEOUT = seconds(10)
 # initdb and postgres refuse to run as root.
 SERVER_USER = "postgres" if os.geteuid() == 0 else None
 INITDB_OPTIONS = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
@@ -132,13 +136,31 @@ def end_with_parent() -> None:
 
 
 def _wait_until_ready(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
+    address = f"host=127.0.0.1 port={port} user=postgres dbname=postgres"
+
+    def answers() -> bool:
         with contextlib.suppress(psycopg.OperationalError):
-            psycopg.connect(f"host=127.0.0.1 port={port} user=postgres dbname=postgres", connect_timeout=2).close()
-            return
-        time.sleep(0.02)
-    raise RuntimeError(f"PostgreSQL did not start. Its log says:\n{log.read_text(errors='replace')}")
+            psycopg.connect(address, connect_timeout=round(seconds(2))).close()
+            return True
+        return False
+
+    _wait_for_start("PostgreSQL", answers, server, log)
+
+
+def _wait_for_start(name: str, answers: Callable[[], T], server: subprocess.Popen[bytes], log: Path) -> T:
+    """Return the first true answer of a server.
+
+    :raises NotStartedError: if it ended, or took too long, with its log.
+    """
+
+    def check() -> None:
+        assert server.poll() is None, f"it ended with exit code {server.returncode}"
+
+    try:
+        return wait_until(answers, "it answers", check=check)
+    except AssertionError as error:
+        said = log.read_text(errors="replace")
+        raise NotStartedError(f"{name} did not start: {error}. Its log says:\n{said}") from error
 
 
 @dataclass
@@ -162,14 +184,13 @@ class Redis:
             self._server = subprocess.Popen(
                 [self.program, *options], stdout=written, stderr=written, cwd=self.folder, preexec_fn=end_with_parent
             )
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self._server.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as probe:
-                probe.sendall(b"PING\r\n")
-                if probe.recv(16).startswith(b"+PONG"):
-                    return
-            time.sleep(0.02)
-        raise NotStartedError(f"Redis did not start. Its log says:\n{log.read_text(errors='replace')}")
+        _wait_for_start("Redis", self._answers, self._server, log)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), seconds(1)) as probe:
+            probe.sendall(b"PING\r\n")
+            return probe.recv(16).startswith(b"+PONG")
+        return False
 
     def stop(self) -> None:
         """End the server; what it held is gone."""
@@ -206,8 +227,8 @@ class OpenBao:
 
     def ask(self, method: str, path: str, **json: Any) -> dict[str, Any]:
         """Return what the vault answers to its root user."""
-        headers = {"X-Vault-Token": self.token}
-        answer = requests.request(method, f"{self.address}/v1/{path}", json=json or None, headers=headers, timeout=10)
+        url, headers = f"{self.address}/v1/{path}", {"X-Vault-Token": self.token}
+        answer = requests.request(method, url, json=json or None, headers=headers, timeout=TIMEOUT)
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
         found: dict[str, Any] = answer.json() if answer.content else {}
         return found
@@ -279,13 +300,13 @@ def _openbao_process(folder: Path, token: str, port: int) -> subprocess.Popen[by
 
 def _unseal_key(server: subprocess.Popen[bytes], log: Path) -> str:
     """Return the key that the vault prints last of all when it starts."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
+
+    def key() -> str:
         said = log.read_text(errors="replace")
-        if "Development mode should NOT be used" in said and (found := re.search(r"Unseal Key: (\S+)", said)):
-            return found[1]
-        time.sleep(0.02)
-    raise NotStartedError(f"OpenBao did not start. Its log says:\n{log.read_text(errors='replace')}")
+        found = re.search(r"Unseal Key: (\S+)", said)
+        return found[1] if found and "Development mode should NOT be used" in said else ""
+
+    return _wait_for_start("OpenBao", key, server, log)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.timing import seconds
+
 PROJECT = Path(__file__).resolve().parent.parent
 PARTS = ("flask_valetpro_stripe", "sample_app", "migrations", "tools")
 
@@ -31,7 +33,7 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     running = subprocess.Popen([sys.executable, "tools/demo.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     yield running
     running.terminate()
-    running.communicate(timeout=30)
+    running.communicate(timeout=seconds(30))
 
 
 def welcome(demo: subprocess.Popen[str]) -> str:
@@ -42,7 +44,7 @@ def welcome(demo: subprocess.Popen[str]) -> str:
         printed += line
         if "Ctrl-C" in line:
             return printed
-    pytest.fail(f"The demo ended before it was ready. It said:\n{printed}")
+    pytest.fail(f"The demo ended with {demo.wait()} before it was ready. It said:\n{printed}")
 
 
 def address(printed: str, which: str) -> str:
@@ -84,7 +86,7 @@ def test_the_demo_names_its_address_and_sign_ins_answers_and_ends_with_ctrl_c(
 
     demo.send_signal(signal.SIGINT)
 
-    assert demo.wait(30) == 0
+    assert demo.wait(seconds(30)) == 0
     for ended in (desk, stripe):
         with pytest.raises(URLError):
             urlopen(ended)

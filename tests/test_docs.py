@@ -32,6 +32,7 @@ from flask_valetpro_stripe.secrets.vault import VaultStore
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host, make_host
 from tests.raw_keys.owner import Owner
+from tests.secrets.limits import PATIENT, limit_stores
 from tests.servers import OpenBao, running_openbao
 from tests.test_house import FLOORS
 
@@ -273,7 +274,8 @@ def test_sentences_that_a_page_quotes_are_said_by_the_package(document: str) -> 
 
 @pytest.fixture(scope="module")
 def openbao() -> Iterator[OpenBao]:
-    with running_openbao() as server:
+    with running_openbao() as server, pytest.MonkeyPatch.context() as patch:
+        limit_stores(patch, PATIENT)
         yield server
 
 

@@ -22,6 +22,7 @@ from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host, make_host
 from tests.servers import free_port
+from tests.timing import seconds
 
 HTMX_2 = Path(__file__).parents[2] / "node_modules/htmx2/dist/htmx.min.js"
 #: A layout as hosts have it: its own htmx 2, which takes over every link and form that does not defend itself.
@@ -53,6 +54,7 @@ class Stage:
     def open(self, browser: Browser, **look: Any) -> Page:
         """Return the settings page in a new browser window of the admin, with a clock that tests may move."""
         context = browser.new_context(**look)
+        context.set_default_timeout(seconds(30) * 1000)
         cookie = self.host.client_as(self.admin).get_cookie("session")
         assert cookie
         context.add_cookies([{"name": "session", "value": cookie.value, "url": self.address}])
@@ -121,7 +123,7 @@ def serving(app: Flask, address: str) -> Iterator[None]:
         yield
     finally:
         server.shutdown()
-        thread.join(20)
+        thread.join(seconds(20))
         server.server_close()
 
 
@@ -131,12 +133,12 @@ def simulating(simulator: Simulator, address: str) -> Iterator[None]:
     ready = threading.Event()
     thread = threading.Thread(target=simulator.serve, args=[_port(address)], kwargs={"ready": ready})
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(seconds(10))
     try:
         yield
     finally:
         simulator.stop()
-        thread.join(20)
+        thread.join(seconds(20))
 
 
 def _port(address: str) -> int:

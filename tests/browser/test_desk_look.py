@@ -21,6 +21,7 @@ from tests.browser.looking import DESKTOP, PHONE, assert_accessible
 from tests.browser.stage import serving, simulating
 from tests.sample_app.browser import Browser as Clerk
 from tests.servers import free_port
+from tests.timing import seconds
 
 
 @dataclass
@@ -68,6 +69,7 @@ def desk(sqlite_url: str) -> Iterator[Desk]:
 
 def _looks(browser: Browser, desk: Desk, look: dict[str, Any]) -> Iterator[Page]:
     page = browser.new_context(**look).new_page()
+    page.set_default_timeout(seconds(30) * 1000)
     page.goto(f"{desk.address}/login")
     page.get_by_role("button", name="admin@plaza.example").click()
     yield page

@@ -10,13 +10,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tests import timing
 from tests.integration.delivering import add_effects
 from tests.webhooks.stage import Stage
 
 from .traffic import End, Story
 
 #: Seconds without any progress after which nobody works any more.
-PATIENCE = 60.0
+PATIENCE = timing.seconds(60)
 
 
 @dataclass

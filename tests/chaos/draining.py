@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from flask_valetpro_stripe.handlers import FETCHERS
 from flask_valetpro_stripe.testing import Simulator, make_event
 from flask_valetpro_stripe.webhooks import worker
+from tests import timing
 from tests.hosts import Host, make_host
 
 TYPE = "customer.created"
@@ -27,7 +28,7 @@ POISON = "acct_poison"
 HOTELS, WORKERS = 20, 4
 #: Seconds that the handler of a slow event takes.
 NAP = 1.0
-PATIENCE = 600.0
+PATIENCE = timing.seconds(600)
 
 context = multiprocessing.get_context("spawn")
 # Copies of a process that has imported all of it, where it does not matter what starting one costs.

@@ -23,12 +23,13 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from flask_valetpro_stripe import signals
 from flask_valetpro_stripe.handlers import FETCHERS
 from flask_valetpro_stripe.webhooks import claims, worker
+from tests import timing
 from tests.hosts import Host, make_host
 from tests.integration.delivering import add_effects
 from tests.servers import end_with_parent
 
 #: Seconds after which a nursery that does not answer is given up.
-PATIENCE = 60.0
+PATIENCE = timing.seconds(60)
 #: Workers look into the inbox, and at a database that is away, so many times more often than they do outside of tests.
 HASTE = 10
 #: Short enough to end again and again while the test runs.
@@ -215,7 +216,7 @@ def nursery(url: str, config: Mapping[str, Any], *crew: str) -> Iterator[Nursery
     finally:
         # It ends its children when nobody holds the other end any more.
         ours.close()
-        process.join(10)
+        process.join(timing.seconds(10))
         if process.is_alive():
             process.kill()
             process.join()

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_valetpro_stripe import AccountType
+from tests import timing
 from tests.chaos.sizes import size, tell
 from tests.hosts import Host
 from tests.integration.delivering import Figures, add_effects, work
@@ -24,7 +25,7 @@ PROCESSES = 4
 DELIVERIES = size("DUPLICATE_DELIVERIES", 16, 64)
 EVENTS = size("DUPLICATE_EVENTS", 50, 200)
 #: Seconds after which a run that hangs is given up.
-PATIENCE = 120 + EVENTS * DELIVERIES // 8
+PATIENCE = timing.seconds(120 + EVENTS * DELIVERIES // 8)
 
 
 def paid_payments(stage: Stage) -> list[dict[str, Any]]:
@@ -55,7 +56,7 @@ def deliver_in_parallel(url: str, stage: Stage, events: list[dict[str, Any]]) ->
         seen = [results.get(timeout=PATIENCE) for _ in processes]
     finally:
         for process in processes:
-            process.join(10)
+            process.join(timing.seconds(10))
             if process.is_alive():
                 process.kill()
                 process.join()

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 from flask_valetpro_stripe import AccountType, Mode, custody
 from flask_valetpro_stripe.enums import CollectedVia
 from flask_valetpro_stripe.testing import make_event, sign
+from tests import timing
 from tests.raw_keys.owner import Owner
 from tests.webhooks.stage import URL, Stage
 from tests.webhooks.test_payments import charge, intent, session
 from tests.webhooks.test_refunds import refund
 
 #: Seconds after which an event that was still not taken counts as refused. Stripe tries for days.
-PATIENCE = 120.0
+PATIENCE = timing.seconds(120)
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class Sender:
             "Connection": "close",
         }
         began, status = time.monotonic(), None
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=timing.seconds(30))
         try:
             connection.request("POST", letter.path, letter.body, headers)
             response = connection.getresponse()

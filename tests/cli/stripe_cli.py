@@ -6,8 +6,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.timing import seconds
+
 PROJECT = Path(__file__).parents[2]
-SECONDS = 20.0
+SECONDS = seconds(20)
 
 
 def find_stripe_cli() -> Path | None:

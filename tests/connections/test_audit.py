@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +17,7 @@ from flask_valetpro_stripe.enums import AccountType
 from flask_valetpro_stripe.testing import Simulator
 from tests.connections.admin import Admin, rows
 from tests.hosts import KEYS, Host, make_host
+from tests.timing import seconds, wait_until
 
 THREADS, ACTS = 8, 10
 
@@ -333,7 +333,7 @@ def at_once(*acts: Callable[[], object]) -> list[BaseException]:
     start, raised = threading.Barrier(len(acts)), []
 
     def run(act: Callable[[], object]) -> None:
-        start.wait(30)
+        start.wait(seconds(30))
         try:
             act()
         except BaseException as error:
@@ -343,7 +343,7 @@ def at_once(*acts: Callable[[], object]) -> list[BaseException]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(seconds(60))
     return raised
 
 
@@ -463,7 +463,7 @@ def test_a_connection_is_never_locked_before_its_tenant(postgres_url: str, meanw
             wait_until_somebody_waits(host)
             host.db.session.execute(sa.update(host.valetpro.models.Connection).values(account_name="Mine"))
             host.db.session.commit()
-            other.result(30)
+            other.result(seconds(30))
         assert problems(host) == {str(tenant.id): None}
 
 
@@ -472,11 +472,8 @@ def wait_until_somebody_waits(host: Host) -> None:
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
-    deadline = time.monotonic() + 30
     with host.db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watcher:
-        while not watcher.scalar(waiting):
-            assert time.monotonic() < deadline, "Nobody waits for the tenant."
-            time.sleep(0.01)
+        wait_until(lambda: watcher.scalar(waiting), "a connection waits for the tenant's lock")
 
 
 def test_the_history_of_a_tenant_is_its_own_newest_first(host: Host, two: Any) -> None:

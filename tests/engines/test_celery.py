@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from flask_valetpro_stripe.errors import ConfigurationError
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import make_host
 from tests.servers import Redis, running_redis
+from tests.timing import seconds, wait_until
 from tests.webhooks.stage import Stage, answer, make_stage, ping
 
 from .box import Box, fail
@@ -32,7 +32,7 @@ from .celery_host import celery_init_app
 
 PROJECT = Path(__file__).resolve().parents[2]
 TAKEN = (200, "Taken.")
-PATIENCE = 60.0
+PATIENCE = seconds(60)
 
 
 @pytest.fixture
@@ -113,19 +113,22 @@ def celery_worker(url: str, server: Redis, folder: Path, *options: str) -> Itera
     finally:
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(seconds(15))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def until(fact: Callable[[], bool], process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not fact():
-        said = (folder / "celery.log").read_text(errors="replace")[-3000:]
-        assert process.poll() is None, said
-        assert time.monotonic() < deadline, said
-        time.sleep(0.1)
+    """Return once it is a fact; fail with what the worker wrote if it ended or took too long."""
+
+    def written() -> str:
+        return (folder / "celery.log").read_text(errors="replace")[-3000:]
+
+    def check() -> None:
+        assert process.poll() is None, written()
+
+    wait_until(fact, lambda: f"the worker has done it. It wrote:\n{written()}", limit=60, check=check)
 
 
 def statuses(stage: Stage) -> list[str]:

@@ -20,6 +20,7 @@ from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.onboarding.status import fetch_account
 from flask_valetpro_stripe.webhooks import claims, inbox
 from flask_valetpro_stripe.webhooks.claims import MOST_ATTEMPTS, Claim, pause_after
+from tests import timing
 from tests.webhooks.stage import PLAZA, SEASIDE, answer, make_stage, ping
 
 from .box import Box, fail
@@ -169,7 +170,7 @@ def test_eight_threads_that_claim_50_events_at_once_get_each_event_once(box: Box
     start = threading.Barrier(8)
 
     def claim_all() -> list[int]:
-        start.wait(30)
+        start.wait(timing.seconds(30))
         return [row for row in rows if _patiently(lambda row=row: box.claim(row))]
 
     with ThreadPoolExecutor(8) as threads:
@@ -185,7 +186,7 @@ def test_eight_workers_that_drain_at_once_handle_each_event_once(box: Box) -> No
     start = threading.Barrier(8)
 
     def drain() -> Counter[str]:
-        start.wait(30)
+        start.wait(timing.seconds(30))
         return _patiently(box.drain)
 
     with ThreadPoolExecutor(8) as threads:
@@ -306,7 +307,7 @@ def test_a_delivery_does_not_wait_for_the_worker_that_is_at_it(box: Box) -> None
     def deliver(_: Any) -> None:
         if box.stage.host.db.engine.dialect.name == "postgresql":
             with ThreadPoolExecutor(1) as threads:
-                answers.append(answer(threads.submit(box.stage.deliver, event).result(10)))
+                answers.append(answer(threads.submit(box.stage.deliver, event).result(timing.seconds(10))))
 
     box.on(deliver)
     box.put(event)
@@ -396,8 +397,8 @@ def test_a_worker_asks_stripe_outside_of_any_transaction_that_holds_the_row(box:
     def fetch_slowly(state: Any, connection: Any, _: Any) -> Any:
         fetched = fetch_account(state, connection)
         with ThreadPoolExecutor(1) as threads:
-            threads.submit(box.end_lease, row_id).result(30)
-            others.append(threads.submit(lambda: box.work(box.must_claim(row_id))).result(30))
+            threads.submit(box.end_lease, row_id).result(timing.seconds(30))
+            others.append(threads.submit(lambda: box.work(box.must_claim(row_id))).result(timing.seconds(30)))
         return fetched
 
     slow = box.must_claim(row_id)

@@ -26,6 +26,7 @@ from flask_valetpro_stripe.ui.event_words import STATUSES, TYPES
 from flask_valetpro_stripe.webhooks import replay
 from tests.connections.admin import PAGE, Admin, query_of, text_of
 from tests.engines.box import Box, fail
+from tests.timing import seconds
 from tests.webhooks.stage import PLAZA, SEASIDE, make_stage, ping
 
 HTMX = {"HX-Request": "true"}
@@ -579,7 +580,7 @@ def test_an_event_that_a_worker_was_faster_with_is_left_to_it(desk: Desk, mistak
         if not taken:
             taken.append(True)
             with ThreadPoolExecutor(1) as worker:
-                taken.append(worker.submit(desk.claim, row_id).result(30) is not None)
+                taken.append(worker.submit(desk.claim, row_id).result(seconds(30)) is not None)
 
     admin, session = desk.admin(), desk.stage.host.db.session
     sa.event.listen(session, "after_commit", take)

@@ -12,6 +12,7 @@ from flask_valetpro_stripe.enums import EventStatus
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.onboarding.status import fetch_account
 from flask_valetpro_stripe.webhooks import inbox
+from tests.timing import seconds
 from tests.webhooks.stage import PLAZA
 
 from .box import Box
@@ -28,7 +29,7 @@ def test_while_a_worker_asks_stripe_an_event_is_its_own_for_longer(box: Box) -> 
     def fetch_slowly(state: Any, connection: Any, _: Any) -> Any:
         fetched = fetch_account(state, connection)
         with ThreadPoolExecutor(1) as threads:
-            left.append(threads.submit(box.row, row_id).result(30).due_at - utcnow())
+            left.append(threads.submit(box.row, row_id).result(seconds(30)).due_at - utcnow())
         return fetched
 
     with box.state() as state:
@@ -44,7 +45,7 @@ def test_an_event_whose_handler_commits_by_itself_is_its_workers_for_longer(box:
     def commit(event: Any) -> None:
         box.stage.host.db.session.commit()
         with ThreadPoolExecutor(1) as threads:
-            left.append(threads.submit(box.row, row_id).result(30).due_at - utcnow())
+            left.append(threads.submit(box.row, row_id).result(seconds(30)).due_at - utcnow())
 
     box.on(commit)
     row_id = box.put()

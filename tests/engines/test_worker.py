@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from flask_valetpro_stripe.enums import EventStatus
 from flask_valetpro_stripe.handlers import FETCHERS
 from flask_valetpro_stripe.webhooks import worker
 from tests.servers import PostgreSQL
+from tests.timing import seconds, wait_until
 from tests.webhooks.stage import make_stage, ping
 from tests.webhooks.test_database_away import refuse
 
@@ -25,7 +25,6 @@ from .box import Box, fail
 pytestmark = pytest.mark.oldest
 
 PROJECT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
 
 
 def run(box: Box, *words: str) -> Any:
@@ -101,11 +100,11 @@ def test_the_worker_command_drains_until_sigterm_and_ends_with_0(sqlite_url: str
         box.put()
         process = start_worker(sqlite_url, tmp_path)
         try:
-            until(lambda: stage.rows()[0].status == "processed", process)
+            until(lambda: stage.rows()[0].status == "processed", process, tmp_path)
             second = box.put(ping(account="acct_seaside"))
-            until(lambda: box.row(second).status == "processed", process)
+            until(lambda: box.row(second).status == "processed", process, tmp_path)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(seconds(60)) == 0
         finally:
             process.kill()
             process.wait()
@@ -122,10 +121,13 @@ def start_worker(url: str, folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", code, url], cwd=PROJECT, stdout=log, stderr=log)
 
 
-def until(fact: Any, process: subprocess.Popen[bytes]) -> None:
-    """Return once it is a fact."""
-    deadline = time.monotonic() + PATIENCE
-    while not fact():
-        assert process.poll() is None, "The worker ended."
-        assert time.monotonic() < deadline, "It never came true."
-        time.sleep(0.1)
+def until(fact: Any, process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Return once it is a fact; fail with what the worker wrote if it ended or took too long."""
+
+    def written() -> str:
+        return (folder / "worker.log").read_text(errors="replace")[-3000:]
+
+    def check() -> None:
+        assert process.poll() is None, written()
+
+    wait_until(fact, lambda: f"the worker has done it. It wrote:\n{written()}", limit=60, check=check)

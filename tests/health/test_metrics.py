@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +20,7 @@ from flask_valetpro_stripe.counts import Reason
 from flask_valetpro_stripe.enums import OperationState
 from flask_valetpro_stripe.testing import sign
 from flask_valetpro_stripe.webhooks import tenants, verify
+from tests.children import Conversation, conversation, run_program
 from tests.hosts import ENCRYPTION_KEY, make_host
 from tests.raw_keys.owner import Owner, Shelf
 from tests.servers import PostgreSQL
@@ -268,24 +268,18 @@ def test_two_apps_of_one_process_never_mix(watched: Stage, postgres_url: str) ->
     assert scrape(other)["tenants{mode=test,verdict=healthy}"] == 0
 
 
-def start(url: str, public_url: str, forged: int, directory: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.health.counting_process", url, public_url, str(forged)],
-        cwd=PROJECT,
-        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+@contextmanager
+def counting(url: str, public_url: str, forged: int, directory: Path) -> Iterator[Conversation]:
+    """Run a process that has counted so many forged requests."""
+    environ = {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
+    with conversation("tests.health.counting_process", url, public_url, str(forged), env=environ) as process:
+        assert process.read() == "counted"
+        yield process
 
 
-def asked(process: subprocess.Popen[str]) -> dict[str, float]:
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write("metrics\n")
-    process.stdin.flush()
-    lines = iter(process.stdout.readline, "\n")
-    return parsed("".join(lines))
+def asked(process: Conversation) -> dict[str, float]:
+    first = process.ask("metrics")
+    return parsed("\n".join([first, *iter(process.read, "")]) if first else "")
 
 
 def test_processes_that_share_a_directory_count_together_and_other_apps_by_themselves(tmp_path: Path) -> None:
@@ -294,15 +288,10 @@ def test_processes_that_share_a_directory_count_together_and_other_apps_by_thems
     directory.mkdir()
     with ExitStack() as stack:
         running = [
-            stack.enter_context(start(f"sqlite:///{tmp_path}/{number}.sqlite3", address, forged, directory))
+            stack.enter_context(counting(f"sqlite:///{tmp_path}/{number}.sqlite3", address, forged, directory))
             for number, (address, forged) in enumerate([(here, 3), (here, 5), (there, 7)])
         ]
-        try:
-            assert [str(process.stdout and process.stdout.readline()) for process in running] == ["counted\n"] * 3
-            found = [asked(process) for process in running]
-        finally:
-            for process in running:
-                process.kill()
+        found = [asked(process) for process in running]
 
     assert [some(each) for each in found] == [
         {"rejected_total{reason=header}": 8},
@@ -314,14 +303,8 @@ def test_processes_that_share_a_directory_count_together_and_other_apps_by_thems
 
 
 def test_a_process_that_counts_nothing_leaves_nothing_in_the_directory(tmp_path: Path) -> None:
-    process = start(f"sqlite:///{tmp_path}/1.sqlite3", "https://desk.example", 0, tmp_path)
-    with process:
-        try:
-            assert process.stdout
-            assert process.stdout.readline() == "counted\n"
-            assert some(asked(process)) == {}
-        finally:
-            process.kill()
+    with counting(f"sqlite:///{tmp_path}/1.sqlite3", "https://desk.example", 0, tmp_path) as process:
+        assert some(asked(process)) == {}
 
     # The host's own counter is in it, and nothing of ours.
     (left,) = tmp_path.glob("counter_*.db")
@@ -329,14 +312,9 @@ def test_a_process_that_counts_nothing_leaves_nothing_in_the_directory(tmp_path:
 
 
 def test_a_directory_that_is_not_there_costs_counts_and_no_event(tmp_path: Path) -> None:
-    process = start(f"sqlite:///{tmp_path}/1.sqlite3", "https://desk.example", 3, tmp_path / "nowhere")
-    with process:
-        try:
-            assert process.stdout
-            # Each of the three was answered as it should be.
-            assert process.stdout.readline() == "counted\n"
-        finally:
-            process.kill()
+    # Each of the three was answered as it should be.
+    with counting(f"sqlite:///{tmp_path}/1.sqlite3", "https://desk.example", 3, tmp_path / "nowhere"):
+        pass
 
 
 WITHOUT = """
@@ -357,10 +335,8 @@ with make_stage(sys.argv[1]) as stage:
 
 
 def test_without_the_extra_nothing_is_counted_and_the_view_says_what_is_missing(sqlite_url: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, sqlite_url], cwd=PROJECT, capture_output=True, text=True, timeout=120
-    )
+    done = run_program([sys.executable, "-c", WITHOUT, sqlite_url])
 
     assert done.stdout == (
         "[501, 200] There are no metrics without prometheus-client: pip install 'flask-valetpro-stripe[metrics]'.\n"
-    ), done.stderr
+    )

@@ -15,12 +15,13 @@ from sqlalchemy.orm import mapped_column
 from flask_valetpro_stripe import signals
 from flask_valetpro_stripe.testing import sign
 from tests.hosts import Host, make_host
+from tests.timing import seconds
 
 URL = "/api/webhooks/stripe"
 #: Stripe tries again for days. Here, each delivery is tried this often before the test gives up.
 TRIES = 40
 #: Seconds after which a process that waits for the others gives up.
-PATIENCE = 120
+PATIENCE = seconds(120)
 
 
 @dataclass

@@ -18,13 +18,14 @@ import sqlalchemy as sa
 
 from flask_valetpro_stripe import AccountType, Mode, current_stripe, current_tenant, tenant_context
 from flask_valetpro_stripe.testing import Simulator
+from tests import timing
 from tests.hosts import Host, make_host
 
 THREADS, TENANTS = 8, 20
 #: Of each tenant, shared out among the threads; with CALLS=2000 each thread makes 250 for each tenant.
 CALLS = int(os.environ.get("CALLS", "250"))
 #: Only so that it cannot hang: idle, 250 calls take some 15 seconds.
-SECONDS = 0.5 * CALLS
+SECONDS = timing.seconds(0.5 * CALLS)
 SEED = 20_261_122
 
 

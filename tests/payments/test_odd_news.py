@@ -16,6 +16,7 @@ from flask_valetpro_stripe.testing import CardDeclined, Simulator, make_event
 from tests.payments.desk import Desk
 from tests.payments.news import last, operation_of, owner_of, page_of, tell
 from tests.raw_keys.owner import put_transport
+from tests.timing import seconds
 
 WAYS: list[Callable[..., Any]] = [Desk.make, Desk.make_session]
 
@@ -215,7 +216,7 @@ def test_what_another_process_has_freed_is_reserved_again_when_the_answer_is_los
     def lose(method: str, url: str, body: str) -> str:
         if method == "POST" and url.endswith("/v1/refunds") and current_thread().name == "first":
             made.set()
-            assert go_on.wait(30)
+            assert go_on.wait(seconds(30))
             raise stripe.APIConnectionError("lost")
         return body
 
@@ -232,12 +233,12 @@ def test_what_another_process_has_freed_is_reserved_again_when_the_answer_is_los
     answers: list[str] = []
     transport.after = lose
     Thread(target=begin, name="first").start()
-    assert made.wait(30)
+    assert made.wait(seconds(30))
     simulator.faults.add("POST", "/v1/refunds", "rate_limit", times=10)
     assert refund(6000, "once") == "rate_limit"
     simulator.faults.clear()
     go_on.set()
-    assert first.wait(30)
+    assert first.wait(seconds(30))
 
     assert answers == ["outcome_unknown"]
     assert refund(4001, "another") == "refund_too_large"

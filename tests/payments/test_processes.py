@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from werkzeug.serving import make_server
 
 from flask_valetpro_stripe import errors, payments
 from flask_valetpro_stripe.testing import Simulator
+from tests.children import run_children
 from tests.hosts import make_host
 from tests.payments.desk import Desk, in_parallel, links_at
 from tests.servers import free_port
@@ -24,15 +24,14 @@ PROCESSES, THREADS = 2, 10
 REFUNDS = 50
 
 
-def make_many(database_url: str, config: dict[str, Any], tenant_id: int, results: Any) -> None:
+def make_many(database_url: str, config: dict[str, Any], tenant_id: int) -> list[Any]:
     """Run in a process of its own: the same call from many threads, each as one request."""
-    host = make_host(database_url, config=config)
-    with host.app.app_context():
-        tenant = host.tenant(tenant_id)
-    desk = Desk(host, tenant, None)
-    answers = in_parallel(THREADS, lambda: desk.make(idempotency_key="ticket-7"))
-    results.put([repr(a) if isinstance(a, Exception) else (a.id, a.stripe_payment_link_id) for a in answers])
-    host.close()
+    with make_host(database_url, config=config) as host:
+        with host.app.app_context():
+            tenant = host.tenant(tenant_id)
+        desk = Desk(host, tenant, None)
+        answers = in_parallel(THREADS, lambda: desk.make(idempotency_key="ticket-7"))
+        return [repr(a) if isinstance(a, Exception) else (a.id, a.stripe_payment_link_id) for a in answers]
 
 
 def test_two_processes_with_ten_threads_each_make_one_link(database_url: str) -> None:
@@ -41,17 +40,8 @@ def test_two_processes_with_ten_threads_each_make_one_link(database_url: str) ->
     host = make_host(database_url, simulator=simulator)
     desk = Desk.of(host, "Plaza")
     with served(simulator, port):
-        context = multiprocessing.get_context("spawn")
-        results = context.Queue()
-        workers = [
-            context.Process(target=make_many, args=(database_url, simulator.config(), desk.tenant.id, results))
-            for _ in range(PROCESSES)
-        ]
-        for worker in workers:
-            worker.start()
-        answers = [answer for _ in workers for answer in results.get(timeout=60)]
-        for worker in workers:
-            worker.join(60)
+        made = run_children(PROCESSES, make_many, database_url, simulator.config(), desk.tenant.id)
+        answers = [answer for share in made for answer in share]
 
     (payment,) = desk.payments() or [None]
     assert payment is not None, answers
@@ -75,15 +65,14 @@ def served(simulator: Simulator, port: int) -> Iterator[None]:
         thread.join()
 
 
-def give_back_many(database_url: str, config: dict[str, Any], tenant_id: int, payment_id: int, results: Any) -> None:
+def give_back_many(database_url: str, config: dict[str, Any], tenant_id: int, payment_id: int) -> list[str]:
     """Run in a process of its own: many refunds at once, each as one request with no key."""
     with make_host(database_url, config=config) as host:
         with host.app.app_context():
             desk = Desk(host, host.tenant(tenant_id), None)
             payment = host.db.session.get_one(host.Payment, payment_id)
             host.db.session.expunge_all()
-        answers = in_parallel(REFUNDS // PROCESSES, lambda: give_back(desk, payment))
-        results.put(answers)
+        return in_parallel(REFUNDS // PROCESSES, lambda: give_back(desk, payment))
 
 
 def give_back(desk: Desk, payment: Any) -> str:
@@ -104,15 +93,8 @@ def test_fifty_refunds_from_two_processes_give_back_what_was_paid(database_url: 
         payment = desk.make(amount=10_000)
         simulator.pay(payment.stripe_payment_link_url)
         payment = desk.sync(payment)
-        context = multiprocessing.get_context("spawn")
-        results = context.Queue()
-        known = (database_url, simulator.config(), desk.tenant.id, payment.id, results)
-        workers = [context.Process(target=give_back_many, args=known) for _ in range(PROCESSES)]
-        for worker in workers:
-            worker.start()
-        answers = [answer for _ in workers for answer in results.get(timeout=60)]
-        for worker in workers:
-            worker.join(60)
+        known = (database_url, simulator.config(), desk.tenant.id, payment.id)
+        answers = [answer for share in run_children(PROCESSES, give_back_many, *known) for answer in share]
 
         made = {answer for answer in answers if answer.startswith("re_")}
         assert (len(answers), len(made), answers.count("RefundError")) == (REFUNDS, 10, 40), answers

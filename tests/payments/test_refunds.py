@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from flask_valetpro_stripe.onboarding import raw_keys
 from flask_valetpro_stripe.onboarding.key_check import Pasted
 from flask_valetpro_stripe.secrets import Secret
 from flask_valetpro_stripe.testing import LoggedRequest, Simulator, make_event, sign
+from tests.children import run_children
 from tests.hosts import Host, make_host
 from tests.payments.desk import Desk, in_parallel, listening, rows
 from tests.payments.test_processes import served
@@ -553,7 +553,7 @@ def test_however_many_at_once_no_more_is_given_back_than_was_paid(plaza: Desk, s
     assert standing(plaza, payment) == ("REFUNDED", 10_000)
 
 
-def refund_many(database_url: str, config: dict[str, Any], tenant_id: int, payment_id: int, results: Any) -> None:
+def refund_many(database_url: str, config: dict[str, Any], tenant_id: int, payment_id: int) -> list[Any]:
     """Run in a process of its own: the same call from several threads, each as one request."""
     with make_host(database_url, config=config) as host:
         with host.app.app_context():
@@ -561,7 +561,7 @@ def refund_many(database_url: str, config: dict[str, Any], tenant_id: int, payme
             payment = host.db.session.get_one(host.Payment, payment_id)
             host.db.session.expunge_all()
         answers = in_parallel(5, lambda: give_back(desk, payment, amount=500, idempotency_key="desk-1"))
-        results.put([repr(a) if isinstance(a, Exception) else (a.id, a.stripe_refund_id) for a in answers])
+        return [repr(a) if isinstance(a, Exception) else (a.id, a.stripe_refund_id) for a in answers]
 
 
 @pytest.mark.both
@@ -571,15 +571,8 @@ def test_two_processes_with_one_key_make_one_refund(database_url: str) -> None:
     with make_host(database_url, simulator=simulator) as host, served(simulator, port):
         desk = Desk.of(host, "Plaza")
         payment = paid(desk)
-        context = multiprocessing.get_context("spawn")
-        results = context.Queue()
-        known = (database_url, simulator.config(), desk.tenant.id, payment.id, results)
-        workers = [context.Process(target=refund_many, args=known) for _ in range(2)]
-        for worker in workers:
-            worker.start()
-        answers = [answer for _ in workers for answer in results.get(timeout=60)]
-        for worker in workers:
-            worker.join(60)
+        known = (database_url, simulator.config(), desk.tenant.id, payment.id)
+        answers = [answer for share in run_children(2, refund_many, *known) for answer in share]
 
         (refund,) = refunds_of(desk, payment)
         assert answers == [(refund.id, refund.stripe_refund_id)] * 10

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import warnings
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -22,6 +19,7 @@ from flask_valetpro_stripe.secrets.store import Label
 from flask_valetpro_stripe.testing import Simulator, make_event, sign
 from flask_valetpro_stripe.webhooks import tenants
 from flask_valetpro_stripe.webhooks.verify import RefusedError
+from tests.children import run_forked
 from tests.connections.admin import change, rows
 from tests.hosts import Host
 from tests.raw_keys.owner import PASTED, Owner, Shelf, ping, statements
@@ -243,24 +241,16 @@ def test_worker_that_is_forked_while_a_lock_is_held_does_not_wait_for_it(shelf_h
     store: Any = state.stores["shelf"]
     endpoints_known: Any = state.tenant_endpoints
     label = Label(str(plaza.tenant.id), plaza.connection.id, API_KEY, "test", 1)
+
+    def ask() -> None:
+        with suppress(ValetProStripeError, RefusedError):
+            store.get(label, row.stored) if what == "store" else endpoints_known.find(state, "0" * 43)
+
     # So many are unknown that the next one is refused before the database is asked, whose socket is the parent's.
     endpoints_known._unknown, endpoints_known._clock = 1000, lambda: endpoints_known._window
     with {"endpoints": endpoints_known, "store": store}[what]._lock.get():
-        with warnings.catch_warnings():
-            # What Python says of forking with threads is just what servers do that load the app first.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if not child:
-            signal.alarm(20)
-            try:
-                with suppress(ValetProStripeError, RefusedError):
-                    store.get(label, row.stored) if what == "store" else endpoints_known.find(state, "0" * 43)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        _, status = os.waitpid(child, 0)
-
-    assert status == 0
+        # It fails if the child does not end in time.
+        run_forked(ask)
 
 
 @pytest.mark.usefixtures("hotels")

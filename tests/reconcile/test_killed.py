@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from datetime import timedelta
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from flask_valetpro_stripe.testing import Simulator
+from tests.children import Child
 from tests.hosts import make_host
 from tests.payments.desk import Desk
 from tests.payments.test_processes import served
@@ -44,11 +44,7 @@ def test_a_run_that_was_killed_is_gone_on_with(database_url: str) -> None:
         simulator.pay(payment.stripe_payment_link_url)
 
     with served(simulator, port):
-        arguments = (database_url, simulator.config(), 4)
-        killed = multiprocessing.get_context("spawn").Process(target=run_until_killed, args=arguments)
-        killed.start()
-        killed.join(60)
-    assert killed.exitcode == -signal.SIGKILL
+        assert Child(run_until_killed, database_url, simulator.config(), 4).exit_code() == -signal.SIGKILL
     (held,) = inbox(host, status="processing")
     # Its lease ends by itself, a minute later.
     age(plaza, held, timedelta(seconds=1), "due_at")

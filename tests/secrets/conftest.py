@@ -14,6 +14,7 @@ from flask_valetpro_stripe.secrets.database import DatabaseStore
 from flask_valetpro_stripe.secrets.gcp import GcpStore
 from flask_valetpro_stripe.secrets.store import SecretStore
 from flask_valetpro_stripe.secrets.vault import VaultStore
+from tests.secrets.limits import PATIENT, limit_stores
 from tests.secrets.relay import Relay, relay_to
 from tests.secrets.stage import HostsOwn, Vault
 from tests.servers import OpenBao, SecretManager, running_drongo, running_moto, running_openbao, running_secret_manager
@@ -31,6 +32,17 @@ def _somebody_at_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "example")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(autouse=True)
+def _patient_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_stores(monkeypatch, PATIENT)
+
+
+@pytest.fixture
+def real_limits(_patient_stores: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's own limits, for tests of the limits themselves."""
+    limit_stores(monkeypatch, 1)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from flask_valetpro_stripe.secrets import Secret
 from flask_valetpro_stripe.secrets.database import DatabaseStore
 from flask_valetpro_stripe.secrets.store import Label
 from tests.hosts import Host, make_host
+from tests.timing import seconds
 
 PROJECT = Path(__file__).resolve().parents[2]
 PURPOSES = (custody.API_KEY, custody.WEBHOOK_SECRET)
@@ -201,7 +202,7 @@ def run_command(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if terminal is None else terminal,
         text=True,
-        timeout=600,
+        timeout=seconds(600),
     )
 
 

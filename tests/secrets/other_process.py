@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
+
 from flask_valetpro_stripe import payments, tenant_context
 from flask_valetpro_stripe.errors import ValetProStripeError
 from tests.hosts import make_host
+from tests.secrets.limits import PATIENT, limit_stores
 
 
 def say(word: str) -> None:
@@ -16,6 +19,7 @@ def say(word: str) -> None:
 
 
 def main() -> None:
+    limit_stores(pytest.MonkeyPatch(), PATIENT)
     database_url, config = json.loads(sys.argv[1])
     with make_host(database_url, config=config) as host:
         say("ready")

@@ -7,8 +7,10 @@ import socket
 import threading
 from collections.abc import Iterator
 
+from tests.timing import seconds
+
 #: The most that a test ever waits for a vault that says nothing.
-SILENCE = 5.0
+SILENCE = seconds(5)
 DRIP = 0.1
 
 

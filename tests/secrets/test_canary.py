@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.children import run_program
 
 
 def run(database_url: str, *flags: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.secrets.canary_run", database_url, *flags]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr[-4000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(run_program(command, limit=500).stdout.splitlines()[-1])
     return found
 
 

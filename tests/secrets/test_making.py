@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from flask_valetpro_stripe.errors import ConfigurationError
 from flask_valetpro_stripe.secrets import Secret
 from flask_valetpro_stripe.secrets.make import chosen_store, make_stores
 from flask_valetpro_stripe.secrets.remembered import RememberingStore
+from tests.children import run_program
 from tests.secrets.relay import Relay
 from tests.secrets.stage import KEY, PLAZA, HostsOwn
 
@@ -147,6 +147,7 @@ CANNOT_WORK: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.usefixtures("real_limits")
 @pytest.mark.parametrize("name, options, said", CANNOT_WORK, ids=range(len(CANNOT_WORK)))
 def test_options_that_cannot_work_are_refused_at_start(name: str, options: dict[str, Any], said: str) -> None:
     assert refused(SECRET_STORE=name, SECRET_STORE_OPTIONS=options).startswith(OPTIONS + said)
@@ -201,7 +202,7 @@ def test_a_missing_library_is_named_at_start_with_the_command_that_installs_it(
 def test_a_host_without_a_vault_loads_no_vaults_library() -> None:
     libraries = "{'boto3', 'botocore', 'google.auth', 'grpc', 'hvac'}"
     program = f"import sys, flask_valetpro_stripe; print({libraries} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = run_program([sys.executable, "-c", program])
     assert done.stdout == "set()\n"
 
 

@@ -20,6 +20,7 @@ from click.testing import Result
 from flask_valetpro_stripe import AccountType, Mode, custody, rekey
 from flask_valetpro_stripe.crypto import key_id_in
 from flask_valetpro_stripe.secrets import Secret
+from tests.children import Child
 from tests.hosts import Host, make_host
 from tests.payments.desk import in_parallel
 from tests.secrets.keeping import (
@@ -38,6 +39,7 @@ from tests.secrets.keeping import (
     run_command,
     secret_for,
 )
+from tests.timing import wait_until
 
 #: The big test's size: SECRETS=10000 KILLS=20 is a thorough one.
 SECRETS, KILLS = int(os.environ.get("SECRETS", "500")), int(os.environ.get("KILLS", "3"))
@@ -379,36 +381,32 @@ def test_rekey_under_load(database_url: str) -> None:
 def at_work(database_url: str, connections: list[int]) -> Iterator[list[dict[str, Any]]]:
     """Have two readers and a writer at work, each in its own process; their reports are there at the end."""
     context, reports = multiprocessing.get_context("spawn"), list[dict[str, Any]]()
-    stop, ready, results = context.Event(), context.Barrier(4), context.Queue()
+    stop, ready = context.Event(), context.Semaphore(0)
     workers = [
-        context.Process(target=work, args=(act, database_url, (NEW, OLD), connections, stop, ready, results))
-        for act in (read_one, read_one, write_one)
+        Child(work, act, database_url, (NEW, OLD), connections, stop, ready) for act in (read_one, read_one, write_one)
     ]
-    for worker in workers:
-        worker.start()
     try:
-        ready.wait(60)
+        for worker in workers:
+            wait_until(lambda: ready.acquire(timeout=0.1), "all are at work", limit=60, check=worker.check)
         yield reports
     finally:
         stop.set()
-        reports += [results.get(timeout=60) for _ in workers]
-        for worker in workers:
-            worker.join(60)
+        reports += [worker.result() for worker in workers]
 
 
 def work(
-    act: Any, database_url: str, keys: tuple[str, ...], connections: list[int], stop: Any, ready: Any, results: Any
-) -> None:
+    act: Any, database_url: str, keys: tuple[str, ...], connections: list[int], stop: Any, ready: Any
+) -> dict[str, Any]:
     """Run in a process of its own: do one thing all the time, with random secrets."""
     told: dict[str, Any] = {"reads": 0, "writes": 0, "failures": []}
     with host_with(database_url, *keys) as host:
-        ready.wait(60)
+        ready.release()
         while not stop.is_set():
             try:
                 told[act(host, random.choice(connections), random.choice(PURPOSES))] += 1
             except Exception as error:
                 told["failures"].append(f"{type(error).__name__}: {error}"[:200])
-    results.put(told)
+    return told
 
 
 def read_one(host: Host, connection_id: int, purpose: str) -> str:

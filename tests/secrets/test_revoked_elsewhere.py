@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flask_valetpro_stripe.testing import Simulator
+from tests.children import Conversation, conversation
 from tests.connections.admin import PAGE, Admin
 from tests.hosts import Host, make_host
 from tests.servers import OpenBao, free_port
+from tests.timing import seconds
 
 pytestmark = pytest.mark.both
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
 class Worker:
     """Another process of the same app."""
 
-    process: subprocess.Popen[str]
+    process: Conversation
 
     def pay(self, tenant: Any) -> str:
         """Return what came of a request there that makes a payment."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{tenant.id}\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
+        return self.process.ask(str(tenant.id))
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ def simulator() -> Iterator[Simulator]:
     simulator = Simulator(base_url=f"http://127.0.0.1:{port}", public_url="http://127.0.0.1:9")
     thread = threading.Thread(target=simulator.serve, args=(port,), kwargs={"ready": is_up})
     thread.start()
-    is_up.wait(10)
+    assert is_up.wait(seconds(10))
     yield simulator
     simulator.stop()
     thread.join()
@@ -69,14 +62,9 @@ def host(database_url: str, settings: dict[str, Any], simulator: Simulator) -> I
 
 @pytest.fixture
 def worker(host: Host, database_url: str, settings: dict[str, Any]) -> Iterator[Worker]:
-    command = [sys.executable, "-m", "tests.secrets.other_process", json.dumps([database_url, settings])]
-    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    with conversation("tests.secrets.other_process", json.dumps([database_url, settings])) as process:
+        assert process.read() == "ready"
         yield Worker(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(20)
 
 
 @dataclass

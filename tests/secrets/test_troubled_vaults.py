@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from flask_valetpro_stripe import Mode, PaymentStatus, payments, tenant_context
 from flask_valetpro_stripe.errors import SecretUnavailableError
+from flask_valetpro_stripe.secrets.options import LONGEST
 from flask_valetpro_stripe.testing import Simulator
 from tests.connections.admin import PAGE, Admin, text_of
 from tests.hosts import Host, make_host
@@ -20,11 +22,17 @@ from tests.secrets.answers import answering
 from tests.secrets.relay import Relay, relay_to
 from tests.secrets.stage import Vault
 from tests.servers import OpenBao
+from tests.timing import seconds, wait_until
 
 #: Seconds that nobody may wait longer than.
-PATIENCE = 3.0
+PATIENCE = LONGEST + seconds(0.5)
 SEALED = json.dumps({"errors": ["Vault is sealed"]})
 THROTTLED = json.dumps({"errors": ["request path is rate limited"], "__type": "ThrottlingException"})
+
+
+def vault_store(app: Flask) -> Any:
+    (store,) = [each for each in app.extensions["valetpro_stripe"].stores.values() if each.name != "database"]
+    return store
 
 
 @dataclass
@@ -42,7 +50,7 @@ class Hotel:
         """Nobody asks a vault again for some seconds after it failed; each of our steps shall ask it itself."""
         self.hours += 1.0
         for app in self.host.apps:
-            (store,) = [s for s in app.extensions["valetpro_stripe"].stores.values() if s.name != "database"]
+            store = vault_store(app)
             store._clock = lambda: time.monotonic() + self.hours * 3600
 
     def enter_key(self, key: str) -> Any:
@@ -89,8 +97,13 @@ def hotel(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Hotel]:
 
 @contextmanager
 def silent(hotel: Hotel) -> Iterator[None]:
+    """Nothing answers, which costs the package's own limit: other tests' stores wait far longer."""
     hotel.relay.silence()
-    yield
+    stores = [vault_store(app)._store for app in hotel.host.apps]
+    with pytest.MonkeyPatch.context() as patch:
+        for store in stores:
+            patch.setattr(store, "_longest", LONGEST)
+        yield
 
 
 @contextmanager
@@ -150,16 +163,19 @@ def test_pages_say_so_within_three_seconds_webhooks_come_again_and_nothing_needs
 
     hotel.relay.lead_to(hotel.vault_port)
     hotel.let_the_pause_pass()
-    deadline = time.monotonic() + 10
     # gRPC looks again for a server that it lost once a second.
-    while 503 in (statuses := hotel.deliver()) and time.monotonic() < deadline:
-        time.sleep(1.1)
-        hotel.let_the_pause_pass()
-    assert set(statuses) == {200}
+    wait_until(lambda: all_delivered(hotel), "the vault is used again", pause=1.1)
     assert status_of_the_payment(hotel) is PaymentStatus.COMPLETED
     hotel.make_payment()
     assert hotel.admin.simulator.requests[-1].api_key == hotel.key
     assert hotel.enter_key(newer).status_code == 303
+
+
+def all_delivered(hotel: Hotel) -> bool:
+    statuses = set(hotel.deliver())
+    assert statuses <= {200, 503}
+    hotel.let_the_pause_pass()
+    return statuses == {200}
 
 
 def status_of_the_payment(hotel: Hotel) -> PaymentStatus:

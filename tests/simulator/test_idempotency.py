@@ -9,6 +9,7 @@ import pytest
 import stripe
 
 from flask_valetpro_stripe.testing import DELAY, DROP_AFTER, SERVER_ERROR, Account, Simulator
+from tests import timing
 from tests.simulator.helpers import client_with, code_of, link_params
 
 KEY: Any = {"idempotency_key": "ticket-12"}
@@ -98,16 +99,16 @@ def test_lost_answer_is_found_again_under_its_key(simulator: Simulator, seaside_
 
 def test_second_request_meanwhile_is_a_conflict(simulator: Simulator, seaside_client: stripe.StripeClient) -> None:
     entered, leave = threading.Event(), threading.Event()
-    simulator.faults.sleep = lambda seconds: (entered.set(), leave.wait(10))
+    simulator.faults.sleep = lambda seconds: (entered.set(), leave.wait(timing.seconds(10)))
     simulator.faults.add("POST", "/v1/payment_links", DELAY(1))
     slow = threading.Thread(target=lambda: seaside_client.v1.payment_links.create(link_params(), KEY))
     slow.start()
-    assert entered.wait(10)
+    assert entered.wait(timing.seconds(10))
 
     with pytest.raises(stripe.APIError) as caught:
         seaside_client.v1.payment_links.create(link_params(), KEY)
     leave.set()
-    slow.join(10)
+    slow.join(timing.seconds(10))
 
     assert (caught.value.http_status, code_of(caught.value)) == (409, "idempotency_key_in_use")
     assert seaside_client.v1.payment_links.create(link_params(), KEY).id == _links(simulator)[0]

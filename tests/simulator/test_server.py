@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import stripe
@@ -14,15 +13,7 @@ from werkzeug.serving import make_server
 
 from flask_valetpro_stripe.testing import DROP_AFTER, Simulator
 from tests.simulator.helpers import Host, link_params
-
-
-def _eventually(check: Callable[[], bool], seconds: float = 15) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if check():
-            return True
-        threading.Event().wait(0.02)
-    return False
+from tests.timing import seconds, wait_until
 
 
 @pytest.fixture
@@ -46,10 +37,10 @@ def simulator(host: tuple[Host, str], unused_port: int) -> Iterator[Simulator]:
     options = {"ready": ready, "settle_after": 0.0}
     thread = threading.Thread(target=simulator.serve, args=(unused_port,), kwargs=options)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(seconds(10))
     yield simulator
     simulator.stop()
-    thread.join(20)
+    thread.join(seconds(20))
     assert not thread.is_alive()
 
 
@@ -74,12 +65,12 @@ def test_webhooks_arrive_by_themselves_and_are_retried(
 ) -> None:
     host[0].answers = [503]
     client.v1.customers.create({})
-    assert _eventually(lambda: len(simulator.deliveries) == 1)
+    wait_until(lambda: len(simulator.deliveries) == 1, "the webhook is delivered")
     assert simulator.deliveries[0].status == 503
 
     simulator.advance(5)
 
-    assert _eventually(lambda: len(simulator.deliveries) == 2)
+    wait_until(lambda: len(simulator.deliveries) == 2, "it is delivered again")
     assert simulator.deliveries[1].status == 200
     assert len(host[0].received) == 2
 
@@ -88,8 +79,9 @@ def test_bank_debits_settle_by_themselves(simulator: Simulator, client: stripe.S
     link = client.v1.payment_links.create(link_params())
     good, bad = simulator.pay(link.url, card="bank_debit"), simulator.pay(link.url, card="bank_debit_fails")
 
-    assert _eventually(lambda: simulator.object(good["id"])["payment_status"] == "paid")
-    assert _eventually(lambda: simulator.object(bad["payment_intent"])["status"] == "requires_payment_method")
+    wait_until(lambda: simulator.object(good["id"])["payment_status"] == "paid", "the debit is paid")
+    intent = bad["payment_intent"]
+    wait_until(lambda: simulator.object(intent)["status"] == "requires_payment_method", "the other debit fails")
 
 
 def test_dropped_connection_is_a_connection_error_on_the_wire(

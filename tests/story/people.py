@@ -8,8 +8,10 @@ from pathlib import Path
 
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
+from tests.timing import seconds
+
 #: The desk's and the guest's pages look for news every five seconds.
-PATIENCE = 20_000
+PATIENCE = seconds(20) * 1000
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ async def whole_way(browser: Browser, desk: str, hotel: Hotel, folder: Path | No
 
 async def _page(context: BrowserContext, complaints: list[str]) -> Page:
     page = await context.new_page()
+    page.set_default_timeout(seconds(30) * 1000)
     # A page that breaks its own content security policy, or a script that fails, is a defect wherever it is.
     page.on("console", lambda said: complaints.append(f"{said.text} {said.location}") if said.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -19,6 +19,7 @@ from sample_app import create_app
 from sample_app.extensions import db
 from sample_app.seed import seed
 from tests.servers import free_port
+from tests.timing import seconds
 
 MIGRATIONS = str(Path(__file__).parents[2] / "migrations")
 
@@ -57,14 +58,14 @@ def served(database_url: str) -> Iterator[Served]:
     ]
     for thread in threads:
         thread.start()
-    assert ready.wait(10)
+    assert ready.wait(seconds(10))
     try:
         yield Served(app, desk_url, simulator)
     finally:
         simulator.stop()
         desk.shutdown()
         for thread in threads:
-            thread.join(20)
+            thread.join(seconds(20))
         desk.server_close()
         with app.app_context():
             db.session.remove()

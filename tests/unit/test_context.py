@@ -26,6 +26,7 @@ from flask_valetpro_stripe.connections import disconnect
 from flask_valetpro_stripe.errors import ConfigurationError, NotConnectedError, NoTenantError
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host, make_host
+from tests.timing import seconds
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ def test_threads_do_not_inherit_a_tenant(host: Host) -> None:
 
 def test_threads_that_take_turns_keep_their_own_tenants(host: Host) -> None:
     tenants = [host.make_tenant(f"Hotel {number}") for number in range(4)]
-    barrier = threading.Barrier(len(tenants), timeout=30)
+    barrier = threading.Barrier(len(tenants), timeout=seconds(30))
 
     def work(tenant: Any) -> set[str]:
         seen = set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from flask_valetpro_stripe.errors import ConfigurationError
 from flask_valetpro_stripe.gateway import Credentials, SharedHTTPClient, make_client, make_platform_client
 from flask_valetpro_stripe.secrets import Secret
 from flask_valetpro_stripe.state import State
+from tests.children import run_program
 from tests.hosts import Host, make_host
 from tests.unit.wire import Wire, listening
 
@@ -297,7 +297,7 @@ def test_a_forked_worker_shares_no_connection_with_its_parent(wire: Wire, tmp_pa
         ask("parent")
         """
     )
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2], timeout=60)
+    run_program([sys.executable, "-c", script])
 
     by = {who: {s.connection for s in wire.seen if s.path == f"/{who}"} for who in ("parent", "child")}
     assert [len(connections) for connections in by.values()] == [1, 1]

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.webhooks import ahead, claims
+from tests.timing import seconds
 from tests.webhooks.stage import Stage, answer, make_stage, ping
 
 pytestmark = [pytest.mark.both, pytest.mark.oldest]
@@ -123,7 +124,7 @@ def test_what_a_handler_commits_after_it_rolled_back_leaves_other_events_alone(s
         stage.host.db.session.rollback()
         other = threading.Thread(target=lambda: stage.deliver(ping(id="evt_2")))
         other.start()
-        other.join(30)
+        other.join(seconds(30))
         stage.host.db.session.execute(sa.update(stage.host.Tenant).values(name="Renamed"))
         stage.host.db.session.commit()
 
@@ -180,7 +181,7 @@ def test_who_has_committed_and_lost_the_event_since_keeps_nothing(stage: Stage) 
         stage.host.db.session.commit()
         other = threading.Thread(target=lambda: answers.append(answer(stage.deliver(event))))
         other.start()
-        other.join(30)
+        other.join(seconds(30))
         stage.host.db.session.execute(sa.update(stage.host.Tenant).values(name="Slow"))
 
     on(stage, write)
