@@ -18,8 +18,8 @@ _made = 0
 
 def pytest_configure(config: pytest.Config) -> None:
     checks: list[tuple[type[Any], str]] = [
-        (type(pytest.raises(ValueError)), "__exit__"),
-        (type(pytest.warns(UserWarning)), "__exit__"),
+        (pytest.RaisesExc, "__exit__"),
+        (pytest.WarningsRecorder, "__exit__"),
         (type(expect), "__call__"),
     ]
     for kind, method in checks:

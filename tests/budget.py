@@ -52,7 +52,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def main(installing: int, running: int, budget: int) -> int:
     """Print what `make test` took, and return 1 if that is over its budget on CI's machine."""
     factor = max(timing.FACTOR, timing.measure())
-    print(f"Installing took {installing} s, checks and tests {running} s; an idle machine is {factor:.1f} times faster.")
+    print(f"Installing took {installing} s, checks and tests {running} s. The machine's time factor is {factor:.1f}.")
     if os.environ.get("CI") == "true" and 0 < budget * factor < running:
         print(f"They may take {budget} s on an idle machine. Make them faster, or set TIME_BUDGET=0.", file=sys.stderr)
         return 1
