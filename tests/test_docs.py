@@ -170,15 +170,16 @@ def anchors_of(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", PAGES)
-def test_every_link_of_a_page_leads_somewhere(document: str) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text_of(document))
+def test_every_link_of_a_page_leads_somewhere() -> None:
+    link = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+    links = [(document, *found) for document in PAGES for found in link.findall(text_of(document))]
 
-    for path, anchor in links:
+    assert len(links) > 20
+    for document, path, anchor in links:
         there = (PROJECT / document).parent / path if path else PROJECT / document
-        assert there.exists(), path
+        assert there.exists(), (document, path)
         if anchor:
-            assert anchor in anchors_of(str(there.resolve().relative_to(PROJECT))), f"{path}#{anchor}"
+            assert anchor in anchors_of(str(there.resolve().relative_to(PROJECT))), (document, f"{path}#{anchor}")
 
 
 def test_picture_of_the_rooms_has_every_floor() -> None:
@@ -258,13 +259,14 @@ def test_keys_of_the_simulators_page_can_be_pasted_and_lack_nothing(sqlite_url: 
         assert plaza.connection.publishable_key == publishable
 
 
-@pytest.mark.parametrize("document", [f"docs/{page.name}" for page in sorted((PROJECT / "docs").glob("[5-9]*.md"))])
-def test_sentences_that_a_page_quotes_are_said_by_the_package(document: str) -> None:
+def test_sentences_that_a_page_quotes_are_said_by_the_package() -> None:
     package = PROJECT / "flask_valetpro_stripe"
     files = [*package.rglob("*.py"), *package.rglob("*.html")]
     source = " ".join(re.sub(r'"\s+f?"', "", file.read_text(encoding="utf-8")) for file in files)
 
-    quoted = re.findall(r"`([A-Z][a-z][^`\d]+)\.`", text_of(document))
+    texts = [page.read_text(encoding="utf-8") for page in sorted((PROJECT / "docs").glob("[5-9]*.md"))]
+    quoted = [sentence for text in texts for sentence in re.findall(r"`([A-Z][a-z][^`\d]+)\.`", text)]
+    assert len(quoted) >= 3
     assert [sentence for sentence in quoted if " ".join(sentence.split()) not in source] == []
 
 

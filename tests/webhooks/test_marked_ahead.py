@@ -56,6 +56,7 @@ def test_who_commits_while_the_handlers_run_takes_the_mark_back(stage: Stage) ->
 
     assert answer(stage.deliver(ping())) == TAKEN
 
+    assert len(seen) == 2
     for [(status, due_at, processed_at)] in seen:
         assert (status, processed_at) == ("received", None)
         assert due_at >= before + claims.LONG_LEASE
