@@ -131,21 +131,17 @@ def test_merchants_own_endpoints_are_never_touched(plaza: Owner) -> None:
     assert [each["id"] for each in plaza.endpoints()] == others
 
 
-@pytest.fixture
-def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An account that may have more endpoints than most."""
-    monkeypatch.setattr("flask_valetpro_stripe.testing.simulator.resources.webhooks.MOST", 500)
+def test_left_over_is_found_behind_many_of_the_merchants(database_url: str) -> None:
+    simulator = Simulator(most_webhook_endpoints=500)
+    with make_host(database_url, simulator=simulator) as host:
+        plaza = Owner.of(host, "Plaza")
+        simulator.faults.add("POST", ENDPOINTS, "drop_after", times=3)
+        plaza.refused(plaza.account.test_secret_key)
+        others = [plaza.add_endpoint(url=f"https://shop.example/{number}") for number in range(130)]
+        plaza.connect()
 
-
-@pytest.mark.usefixtures("roomy")
-def test_left_over_is_found_behind_many_of_the_merchants(plaza: Owner, simulator: Simulator) -> None:
-    simulator.faults.add("POST", ENDPOINTS, "drop_after", times=3)
-    plaza.refused(plaza.account.test_secret_key)
-    others = [plaza.add_endpoint(url=f"https://shop.example/{number}") for number in range(130)]
-    plaza.connect()
-
-    assert [each["id"] for each in plaza.endpoints()] == [*others, plaza.connection.endpoint_id]
-    assert plaza.connection.status == "CONNECTED"
+        assert [each["id"] for each in plaza.endpoints()] == [*others, plaza.connection.endpoint_id]
+        assert plaza.connection.status == "CONNECTED"
 
 
 def test_full_account_makes_room_with_what_a_crash_left_over(plaza: Owner, simulator: Simulator) -> None:
