@@ -30,27 +30,16 @@ from flask_valetpro_stripe.secrets.gcp import GcpStore
 from flask_valetpro_stripe.secrets.store import Label
 from flask_valetpro_stripe.secrets.vault import VaultStore
 from flask_valetpro_stripe.testing import Simulator
+from tests.documents import PROJECT, blocks_of, run, text_of
+from tests.floors import FLOORS
 from tests.hosts import Host, make_host
 from tests.raw_keys.owner import Owner
 from tests.servers import OpenBao, running_openbao
-from tests.test_house import FLOORS
 
-PROJECT = Path(__file__).parent.parent
 PAGES = ["README.md", "CHANGES.md", *(f"docs/{page.name}" for page in sorted((PROJECT / "docs").glob("*.md")))]
 STORES = "docs/6-secret-stores.md"
 LABEL = Label(tenant="plaza", connection=7, purpose="secret_key", mode="test", version=1)
 KEY = Secret("sk_test_forThePagesOfTheDocs")
-
-
-def text_of(page: str) -> str:
-    return (PROJECT / page).read_text(encoding="utf-8")
-
-
-def blocks_of(page: str, mark: str, language: str = "python") -> list[str]:
-    """Return the blocks of a page that follow the comment ``mark``."""
-    found = re.findall(rf"<!-- {re.escape(mark)} -->\n```{language}\n(.*?)```", text_of(page), re.DOTALL)
-    assert found, f"{page} has no block marked {mark!r}."
-    return found
 
 
 def points_of(page: str, mark: str) -> list[str]:
@@ -96,11 +85,6 @@ def readme(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setitem(sys.modules, "readme", module)
     spec.loader.exec_module(module)
     return vars(module)
-
-
-def run(blocks: list[str], names: dict[str, Any]) -> None:
-    for block in blocks:
-        exec(block, names)
 
 
 def test_commands_of_the_readme_make_a_database_and_its_secrets_and_nothing_is_missing(reader: Reader) -> None:

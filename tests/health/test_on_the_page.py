@@ -6,9 +6,9 @@ import re
 from html import unescape
 from typing import Any
 
+from tests.health.troubles import OWN_CODE, give_up
 from tests.webhooks.stage import PLAZA, Stage, ping
 
-from .test_verdicts import OWN_CODE, give_up
 from .ward import Handler, let_pass, pay, sync
 
 TITLES = ("Stripe's events do not arrive", "Events cannot be handled", "Events wait too long")

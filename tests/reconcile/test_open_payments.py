@@ -12,7 +12,7 @@ from flask_valetpro_stripe.payments import still_open
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host
 from tests.payments.desk import Desk, listening
-from tests.payments.test_refunds import give_back, hearing_refunds, paid, refunds_of
+from tests.payments.refunding import give_back, hearing_refunds, paid, refunds_of
 from tests.reconcile.stage import EVENTS, age, dashboard, look, run
 
 OLD = timedelta(hours=3)

@@ -14,7 +14,7 @@ from flask_valetpro_stripe.connections import prepare_connection
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.testing import Simulator, make_event, sign
 from tests.connections.admin import Admin
-from tests.connections.test_account_links import ACCOUNTS, begin, use
+from tests.connections.onboarding import ACCOUNTS, begin, use
 from tests.hosts import Host
 from tests.payments.desk import Desk
 from tests.raw_keys.owner import Transport, put_transport

@@ -15,7 +15,7 @@ from flask_valetpro_stripe.payments import unfinished
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host
 from tests.payments.desk import LINKS, Desk, in_parallel, links_at, listening, made
-from tests.payments.test_refunds import REFUNDS, asked_for, at_stripe, give_back, paid, refunds_of
+from tests.payments.refunding import REFUNDS, asked_for, at_stripe, give_back, paid, refunds_of
 from tests.raw_keys.owner import Crash, put_transport
 from tests.reconcile.stage import age, dashboard, look, run
 from tests.simulator.helpers import link_params

@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.webhooks import ahead, claims
 from tests.clocks import Clock
-from tests.webhooks.stage import Stage, answer, make_stage, ping
+from tests.webhooks.stage import TAKEN, Stage, answer, make_stage, ping
 
-TAKEN = (200, "Taken.")
 FAILED = (500, "A handler failed. Deliver the event again.")
 UNAVAILABLE = (503, "The event is being handled now. Deliver it again.")
 
