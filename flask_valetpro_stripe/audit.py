@@ -157,28 +157,29 @@ class Chain:
     problem: str | None
 
 
-def verify(state: State, kept: Iterable[Head] = ()) -> Iterator[Chain]:
+def verify(state: State, kept: Iterable[Head] = (), *, batch: int = _BATCH) -> Iterator[Chain]:
     """Give every tenant's chain with the first entry that was changed, taken out, doubled or renumbered.
 
     A chain proves that its entries are as they were written, one after the other. Somebody who can write to the
     database may cut its end off, or compute it anew: only a head that was kept elsewhere shows that.
 
     :param kept: heads from an earlier time; an entry that one of them names must still be there.
+    :param batch: how many entries are read at once.
     """
     missing = {head.tenant: head for head in kept}
-    for key, own in groupby(_read_all(state), lambda entry: str(entry.tenant_id)):
+    for key, own in groupby(_read_all(state, batch), lambda entry: str(entry.tenant_id)):
         yield _follow(key, own, missing.pop(key, None))
     for tenant, head in missing.items():
         yield Chain(Head(tenant, 0, ""), 0, f"entries 1 to {head.sequence} were taken out: none is left")
 
 
-def _read_all(state: State) -> Iterator[Any]:
+def _read_all(state: State, batch: int) -> Iterator[Any]:
     """Give every entry, chain by chain. What was tampered with need not be of its column's type any more."""
     model: Any = state.models.AuditEntry
     columns, dialect = model.__table__.columns, state.session.get_bind(sa.inspect(model)).dialect
     convert = {c.name: c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns}
     raw = sa.select(*(sa.type_coerce(c, sa.types.NullType()).label(c.name) for c in columns))
-    ordered = raw.order_by(model.tenant_id, model.sequence, model.id).execution_options(yield_per=_BATCH)
+    ordered = raw.order_by(model.tenant_id, model.sequence, model.id).execution_options(yield_per=batch)
     for row in state.session.execute(ordered).mappings():
         yield SimpleNamespace(**{name: _converted(convert[name], value) for name, value in row.items()})
 

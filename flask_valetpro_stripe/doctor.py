@@ -35,12 +35,13 @@ _SHORTEST_KEY: Final = 16
 _LOOKED_AFTER: Final = timedelta(days=1)
 
 
-def find_problems(state: State, *, online: bool) -> list[str]:
+def find_problems(state: State, *, online: bool, htmx: Path = _HTMX) -> list[str]:
     """Return what is wrong; empty means that nothing is.
 
     :param online: also ask Stripe whether the keys work, and each secret store for one of its secrets.
+    :param htmx: where the package has its copy of htmx.
     """
-    problems = [*_host(state), *_address(state), *_engine(state), *_handlers(state)]
+    problems = [*_host(state, htmx), *_address(state), *_engine(state), *_handlers(state)]
     schema = list(_schema(state))
     # Rows can be asked only where their columns are.
     problems += schema or [
@@ -57,7 +58,7 @@ def find_problems(state: State, *, online: bool) -> list[str]:
     return problems
 
 
-def _host(state: State) -> Iterator[str]:
+def _host(state: State, htmx: Path) -> Iterator[str]:
     if state.callbacks.tenant_loader is None:
         yield "No request has a tenant: register a function with @valetpro.tenant_loader."
     if state.callbacks.admin_check is None:
@@ -71,9 +72,9 @@ def _host(state: State) -> Iterator[str]:
             "Anybody can sign in as anybody, since SECRET_KEY can be guessed: set it to what this prints: "
             'python -c "import secrets; print(secrets.token_hex(32))"'
         )
-    if state.config.htmx and not _HTMX.is_file():
+    if state.config.htmx and not htmx.is_file():
         yield (
-            f"The settings pages load without htmx, since {_HTMX.name} is not in the installed package: install it "
+            f"The settings pages load without htmx, since {htmx.name} is not in the installed package: install it "
             "anew, or set VALETPRO_STRIPE_HTMX to None if your own base template loads htmx."
         )
 

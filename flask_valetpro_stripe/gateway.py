@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
@@ -144,16 +143,18 @@ class _BoundHTTPClient(stripe.HTTPClient):
         *,
         manages: bool,
         patience: float | None,
+        clock: Callable[[], float],
     ) -> None:
         super().__init__()
         self._manages = manages
-        self._until = None if patience is None else time.monotonic() + patience
+        self._clock = clock
+        self._until = None if patience is None else clock() + patience
         self._shared = shared
         self._bound = bound
         self._bases = bases
 
     def _check(self, url: str, headers: Mapping[str, str] | None) -> dict[str, str]:
-        if self._until is not None and time.monotonic() >= self._until:
+        if self._until is not None and self._clock() >= self._until:
             # As if the answer had not come. The SDK does not repeat what fails like this.
             raise stripe.APIConnectionError("No time is left for another call.", should_retry=False)  # type: ignore[no-untyped-call]
         # The SDK adds the previous request's id as telemetry; it may be another tenant's.
@@ -269,7 +270,9 @@ def _client(
         base_addresses={"api": config.api_base, "connect": config.connect_base},
         client_id=config.client_id(credentials.mode),
         max_network_retries=MAX_NETWORK_RETRIES,
-        http_client=_BoundHTTPClient(state.http_client, credentials, bases, manages=manages, patience=patience),
+        http_client=_BoundHTTPClient(
+            state.http_client, credentials, bases, manages=manages, patience=patience, clock=state.clock
+        ),
     )
 
 

@@ -58,19 +58,22 @@ def release(state: State, connection: Connection) -> int:
     return len(released.all())
 
 
-def keep_within_bounds(state: State) -> int:
+def keep_within_bounds(state: State, *, most: int = MOST, most_of_account: int = MOST_OF_ACCOUNT) -> int:
     """Delete the oldest of too many parked events that are nobody's; return how many. The caller commits.
 
     Nothing was done about them, so that one that comes again is no duplicate.
+
+    :param most: how many are kept in all.
+    :param most_of_account: how many are kept of one account.
     """
     model = state.models.WebhookEvent
     of_account = sa.func.row_number().over(partition_by=(model.account_id, model.mode), order_by=model.id.desc())
     each = sa.select(model.id, of_account.label("of_account")).where(_is_nobodys(state)).subquery()
     # What one account has too much of takes no place of the others'.
-    newest_first = (each.c.of_account > MOST_OF_ACCOUNT, each.c.id.desc())
+    newest_first = (each.c.of_account > most_of_account, each.c.id.desc())
     of_all = sa.func.row_number().over(order_by=newest_first)
     ranked = sa.select(each.c.id, each.c.of_account, of_all.label("of_all")).subquery()
-    too_many = sa.or_(ranked.c.of_account > MOST_OF_ACCOUNT, ranked.c.of_all > MOST)
+    too_many = sa.or_(ranked.c.of_account > most_of_account, ranked.c.of_all > most)
     deleted = state.session.scalars(
         sa.delete(model)
         # Asked again: one may have been released meanwhile.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
@@ -58,7 +57,7 @@ def rotate(state: State, told: Told) -> list[str]:
         else:
             # What is left is locked by somebody, perhaps by another rotation.
             waited += 1
-            time.sleep(_PAUSE)
+            state.pause(_PAUSE)
 
 
 def rows_per_key(state: State) -> dict[str, int]:
@@ -299,7 +298,7 @@ def _committed(state: State, act: Callable[[], T]) -> T:
         except OperationalError:
             # Its message would hold ciphertexts.
             state.session.rollback()
-            time.sleep(_PAUSE)
+            state.pause(_PAUSE)
     raise ValetProStripeError(
         "The database could not be read or written, several times in a row.",
         code="database_busy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -52,6 +53,9 @@ class State:
     count: Count = field(default=count_nothing, kw_only=True)
     #: The one transport to Stripe, shared by all tenants; tests put a simulator's here.
     http_client: stripe.HTTPClient
+    #: The monotonic clock, and how a moment is waited for; tests put their own here.
+    clock: Callable[[], float] = field(default=time.monotonic, kw_only=True)
+    pause: Callable[[float], object] = field(default=time.sleep, kw_only=True)
     #: When it was last said that deliveries' signatures do not fit, on the monotonic clock.
     refusals_told_at: float = field(default=float("-inf"), kw_only=True)
     #: How often each tenant's calls have waited for Stripe lately.

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import requests
+import sqlalchemy as sa
 
 from tests.timing import seconds, wait_until
 
@@ -436,3 +437,16 @@ def running_secret_manager() -> Iterator[SecretManager]:
         yield manager
     finally:
         server.stop(None).wait()
+
+
+def refuse(server: PostgreSQL, url: str, away: bool) -> None:
+    """Let the server refuse every connection to a database, and end those that are open; or let it take them again."""
+    name = sa.make_url(url).database
+    engine = sa.create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as admin:
+        admin.execute(sa.text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {"false" if away else "true"}'))
+        if away:
+            admin.execute(
+                sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": name}
+            )
+    engine.dispose()

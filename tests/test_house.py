@@ -20,6 +20,7 @@ import pytest
 import stripe
 from packaging.requirements import Requirement
 
+from tests.floors import FLOORS
 from tests.guards import only_loopback, untouched_stripe_module
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -28,19 +29,6 @@ NAME = PACKAGE.name
 MAX_LINES = 400
 LOCKS = sorted((PROJECT / "requirements").glob("*.txt"))
 
-# The floors of docs/2-how-it-works.md, from the ground up. A module may import from its own floor and from those below.
-FLOORS = {
-    "words": ["errors", "enums", "signals", "money", "counts", "waits"],
-    "edges": ["config", "models", "crypto", "secrets"],
-    "centre": ["state", "gateway", "custody", "credentials", "context", "events"],
-    "shared features": ["audit", "endpoints", "parked", "connections", "rekey", "neutralize"],
-    "features": ["payments", "onboarding", "insights"],
-    # An event of the platform's own account is the tenant's whose payment it is about, so the inbox looks at payments.
-    "inbox": ["webhooks"],
-    "surfaces": "handlers webhooks.views ui doctor metrics monitoring cli cli_inbox celery".split(),
-    "composition": ["extension"],
-    "public names": [""],
-}
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS.values()) for room in rooms}
 # Features know nothing of each other; only handlers joins them.
 FEATURES = FLOORS["features"]
@@ -155,6 +143,26 @@ def test_the_simulator_imports_nothing_of_the_package_but_public_names() -> None
     aside = [path for path in package_files() if is_aside(module_of(path))]
     wrong = [(in_project(path), name) for path in aside for name in imports_of(path) if not is_aside(name)]
     assert [(file, name) for file, name in wrong if name not in public] == []
+
+
+def test_no_test_file_imports_from_another() -> None:
+    tests = [path for path in project_files() if path.is_relative_to(PROJECT / "tests")]
+    assert len(tests) > 100
+    wrong = [f"{in_project(path)}:{line}" for path in tests for line, name in _imports_in(path) if _is_test(name)]
+    assert wrong == [], "What several test files need goes into a module of its own beside them."
+
+
+def _imports_in(path: Path) -> Iterator[tuple[int, str]]:
+    """Give the line and the dotted name of each thing that a file imports."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            source = f"{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
+            yield from ((node.lineno, f"{source}{alias.name}") for alias in node.names)
+
+
+def _is_test(name: str) -> bool:
+    """Tell whether a dotted name is that of a test file, or of something in it."""
+    return any(word.startswith("test_") for word in name.split("."))
 
 
 def test_a_module_is_one_idea_and_says_it() -> None:

@@ -24,8 +24,13 @@ _WAITING: Final = (PaymentStatus.PENDING, PaymentStatus.PROCESSING)
 _REFUND_WAITING: Final = ("pending", "requires_action")
 
 
-def find_open(state: State, tenant_id: Any = None, mode: Mode | None = None) -> Sequence[tuple[Any, Any, Mode]]:
-    """Return the keys of payments that wait for an end, or for that of a refund, with their tenants and modes."""
+def find_open(
+    state: State, tenant_id: Any = None, mode: Mode | None = None, *, most: int = MOST
+) -> Sequence[tuple[Any, Any, Mode]]:
+    """Return the keys of payments that wait for an end, or for that of a refund, with their tenants and modes.
+
+    :param most: how many of one connection.
+    """
     model: Any = state.models.Payment
     key, owner = sa.inspect(model).primary_key[0], getattr(model, state.models.payment_tenant)
     ids = (model.stripe_payment_link_id, model.stripe_checkout_session_id, model.stripe_payment_intent_id)
@@ -37,7 +42,7 @@ def find_open(state: State, tenant_id: Any = None, mode: Mode | None = None) -> 
     ]
     turn = sa.func.row_number().over(partition_by=model.connection_id, order_by=sa.func.random())
     ranked = sa.select(key.label("key"), owner.label("owner"), model.mode, turn.label("turn")).where(*which).subquery()
-    wanted = sa.select(ranked.c.key, ranked.c.owner, ranked.c.mode).where(ranked.c.turn <= MOST)
+    wanted = sa.select(ranked.c.key, ranked.c.owner, ranked.c.mode).where(ranked.c.turn <= most)
     return [(row.key, row.owner, row.mode) for row in state.session.execute(wanted.order_by(ranked.c.turn))]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any, Final
 
 import stripe
@@ -64,14 +63,14 @@ def find_missing(state: State, connection_id: int, client: stripe.StripeClient) 
 
     Active settings without a registration compute a tax of zero (Stripe docs, "Tax settings").
     """
-    if state.tax_ready.get(connection_id, -_READY_FOR) + _READY_FOR > time.monotonic():
+    if state.tax_ready.get(connection_id, -_READY_FOR) + _READY_FOR > state.clock():
         return None
     try:
         missing = _ask(client)
     except MissingPermissionError:
         return "its API key may not read the tax settings."
     if missing is None:
-        state.tax_ready[connection_id] = time.monotonic()
+        state.tax_ready[connection_id] = state.clock()
     return missing
 
 

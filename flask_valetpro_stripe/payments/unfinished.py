@@ -51,15 +51,20 @@ class Outcome(StrEnum):
     left = "left"
 
 
-def find_unfinished(state: State, tenant_id: Any = None, mode: Mode | None = None) -> Sequence[tuple[str, Any, Mode]]:
-    """Return the ids of calls that have waited too long for their outcome, with their tenants and modes."""
+def find_unfinished(
+    state: State, tenant_id: Any = None, mode: Mode | None = None, *, most: int = MOST
+) -> Sequence[tuple[str, Any, Mode]]:
+    """Return the ids of calls that have waited too long for their outcome, with their tenants and modes.
+
+    :param most: how many of all connections together.
+    """
     model = state.models.Operation
     which = _waited(state)
     which += [] if tenant_id is None else [model.tenant_id == tenant_id]
     which += [] if mode is None else [model.mode == mode]
     # In turn: an account that nobody can ask any more has its own waiting for ever.
     turn = sa.func.row_number().over(partition_by=model.connection_id, order_by=model.attempted_at).label("turn")
-    wanted = sa.select(model.id, model.tenant_id, model.mode, turn).where(*which).order_by(turn).limit(MOST)
+    wanted = sa.select(model.id, model.tenant_id, model.mode, turn).where(*which).order_by(turn).limit(most)
     return [(row.id, row.tenant_id, row.mode) for row in state.session.execute(wanted)]
 
 

@@ -31,11 +31,13 @@ class RememberingStore:
         clock: Callable[[], float] = time.monotonic,
         *,
         on_error: Callable[[str], object] = lambda _: None,
+        most: int = _MOST,
     ) -> None:
         self.name = store.name
         self._on_error = on_error
         self._store = store
         self._clock = clock
+        self._most = most
         # A worker that is forked while a thread holds it would wait forever.
         self._lock = OncePerProcess(threading.Lock)
         self._known: OrderedDict[tuple[Label, str], tuple[float, Secret]] = OrderedDict()
@@ -55,7 +57,7 @@ class RememberingStore:
         with self._lock.get():
             self._known[label, stored] = (self._clock(), found)
             self._known.move_to_end((label, stored))
-            if len(self._known) > _MOST:
+            if len(self._known) > self._most:
                 self._known.popitem(last=False)
         return found
 

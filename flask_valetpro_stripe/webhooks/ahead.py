@@ -6,12 +6,13 @@ the process is killed. Should one of them commit by itself, the mark is taken ba
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+
+from ..state import State
 
 #: Seconds that handlers may take for the time of the mark to be that of their end; after more, it is written anew.
 AT_ONCE: Final = 1.0
@@ -39,17 +40,19 @@ def can_be_taken_back(connection: sa.Connection) -> bool:
     return not getattr(driver, "autocommit", True)
 
 
-def mark(session: Session, take_back: Callable[[], object]) -> None:
+def mark(state: State, take_back: Callable[[], object]) -> None:
     """Remember that the session's transaction has an event marked as done whose handlers run now."""
-    session.info[_MARK] = _Mark(session.get_transaction(), time.monotonic(), take_back)
+    session = state.session
+    session.info[_MARK] = _Mark(session.get_transaction(), state.clock(), take_back)
 
 
-def is_still_marked(session: Session) -> bool:
+def is_still_marked(state: State) -> bool:
     """Tell whether the mark stands, now that the handlers are done, and forget it: the next commit is ours."""
+    session = state.session
     found: _Mark | None = session.info.pop(_MARK, None)
     if found is None or found.transaction is not session.get_transaction():
         return False
-    return time.monotonic() - found.set_at < AT_ONCE
+    return state.clock() - found.set_at < AT_ONCE
 
 
 def _before_commit(session: Session) -> None:

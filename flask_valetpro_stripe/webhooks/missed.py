@@ -29,12 +29,7 @@ OVERLAP: Final = timedelta(hours=1)
 OLDEST: Final = timedelta(days=30)
 #: How far back where nothing remembers the last look. Stripe itself delivers again for as long.
 _UNREMEMBERED: Final = timedelta(days=3)
-#: Events that one run looks at for one account, or few more: the next run goes on from there.
-MOST: Final = 2_000
-#: Events of one window that are in memory at once. A window that has more of them is made smaller.
-_MOST_IN_WINDOW: Final = 1_000
 _SMALLEST_WINDOW: Final = timedelta(seconds=1)
-_PAGE: Final = 100
 #: How many types Stripe filters by (API reference, "List all events").
 _MOST_TYPES: Final = 20
 
@@ -50,6 +45,21 @@ class Source:
     tenant_id: Any = None
     #: The connected account, which the platform's endpoint names in each event.
     account_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many events of one account are listed."""
+
+    #: By one run, or few more: the next run goes on from there.
+    of_run: int = 2_000
+    #: In one window of time, which is in memory at once. A window that has more of them is made smaller.
+    of_window: int = 1_000
+    #: By one request (API reference, "Pagination").
+    of_page: int = 100
+
+
+BOUNDS: Final = Bounds()
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ def _endpoint(state: State, mode: Mode, *, connect: bool) -> Endpoint:
     return replace(found, secrets=())
 
 
-def take_in(state: State, source: Source) -> Taken:
+def take_in(state: State, source: Source, bounds: Bounds = BOUNDS) -> Taken:
     """Take in what Stripe has of a source since the last look, the oldest first. Commits.
 
     A crash at any moment costs nothing: what was taken in is known, and the rest is found by the next look.
@@ -117,10 +127,10 @@ def take_in(state: State, source: Source) -> Taken:
     client, since, until = _client(state, source), _since(state, source), utcnow()
     state.session.commit()
     width, looked, new = until - since, 0, 0
-    while since < until and looked < MOST:
+    while since < until and looked < bounds.of_run:
         end = min(since + width, until)
-        events = _list(state, client, since, end, is_small=end - since <= _SMALLEST_WINDOW)
-        if len(events) >= _MOST_IN_WINDOW and end - since > _SMALLEST_WINDOW:
+        events = _list(state, client, since, end, bounds, is_small=end - since <= _SMALLEST_WINDOW)
+        if len(events) >= bounds.of_window and end - since > _SMALLEST_WINDOW:
             # As wide as held half as many, just before its end.
             width = max((end.timestamp() - events[-1]["created"]) / 2, 1) * _SMALLEST_WINDOW
             width = min(width, (end - since) / 2)
@@ -149,20 +159,21 @@ def _since(state: State, source: Source) -> datetime:
 
 
 def _list(
-    state: State, client: stripe.StripeClient, since: datetime, until: datetime, *, is_small: bool
+    state: State, client: stripe.StripeClient, since: datetime, until: datetime, bounds: Bounds, *, is_small: bool
 ) -> list[dict[str, Any]]:
     """Return the events of a window, the newest first; no more than fit, unless it cannot be made smaller."""
     window = {"gte": int(since.timestamp()), "lt": int(until.timestamp()) + 1}
     found: list[dict[str, Any]] = []
     for types in _types(state):
-        found += _list_of(client, {"created": window, "limit": _PAGE, **types}, is_small=is_small)
+        asked = {"created": window, "limit": bounds.of_page, **types}
+        found += _list_of(client, asked, bounds.of_window, is_small=is_small)
     return sorted(found, key=lambda event: event["created"], reverse=True)
 
 
-def _list_of(client: stripe.StripeClient, asked: dict[str, Any], *, is_small: bool) -> list[dict[str, Any]]:
+def _list_of(client: stripe.StripeClient, asked: dict[str, Any], most: int, *, is_small: bool) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     has_more = True
-    while has_more and (is_small or len(found) < _MOST_IN_WINDOW):
+    while has_more and (is_small or len(found) < most):
         after = {"starting_after": found[-1]["id"]} if found else {}
         page = ask_stripe("Listing events", client.v1.events.list, cast(Any, asked | after))
         # As it was sent: the SDK's own objects are not what an endpoint gets.

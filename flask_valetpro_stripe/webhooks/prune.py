@@ -41,7 +41,9 @@ def count_prunable(state: State, now: datetime) -> int:
     return total
 
 
-def prune(state: State, now: datetime, told: Told = lambda _: None) -> tuple[Counter[str], list[str]]:
+def prune(
+    state: State, now: datetime, told: Told = lambda _: None, *, batch: int = BATCH
+) -> tuple[Counter[str], list[str]]:
     """Delete what is old enough; return how much of what, and a sentence for each secret that is left over. Commits.
 
     In small transactions, so that it may be killed at any time, and run while the app does.
@@ -52,7 +54,7 @@ def prune(state: State, now: datetime, told: Told = lambda _: None) -> tuple[Cou
         model, which = what[name]
         act = sa.update(model).values(body=None) if name is BODIES else sa.delete(model)
         last = 0
-        while keys := _one_batch(state, model, which, act, last):
+        while keys := _one_batch(state, model, which, act, last, batch):
             last = keys[-1]
             done[name] += len(keys)
             told(len(keys))
@@ -88,9 +90,11 @@ def _what(state: State, now: datetime) -> dict[str, tuple[Any, list[sa.ColumnEle
     }
 
 
-def _one_batch(state: State, model: Any, which: list[sa.ColumnElement[bool]], act: Any, last: int) -> Sequence[int]:
+def _one_batch(
+    state: State, model: Any, which: list[sa.ColumnElement[bool]], act: Any, last: int, batch: int
+) -> Sequence[int]:
     """Do it to the next rows of which it is true, and return their keys; those that somebody has locked are left."""
-    picked = sa.select(model.id).where(model.id > last, *which).order_by(model.id).limit(BATCH)
+    picked = sa.select(model.id).where(model.id > last, *which).order_by(model.id).limit(batch)
     keys = state.session.scalars(picked.with_for_update(skip_locked=True)).all()
     if keys:
         # Asked again: SQLite locks nothing by reading.

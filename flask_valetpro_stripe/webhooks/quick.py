@@ -64,13 +64,13 @@ def insert_marked(state: State, values: Mapping[str, Any]) -> Taken | None:
 
     The caller runs its handlers, and calls :func:`set_processed`.
     """
-    session, connection = state.session, _connection(state)
+    connection = _connection(state)
     if not ahead.can_be_taken_back(connection):
         return _insert(state, connection, values)
     taken = _insert(state, connection, {**values, **_done(values["received_at"])})
     if taken is not None:
         undone = {"status": values["status"], "processed_at": None, "due_at": values["due_at"]}
-        ahead.mark(session, partial(_note, state, taken.id, 0, undone))
+        ahead.mark(state, partial(_note, state, taken.id, 0, undone))
     return taken
 
 
@@ -152,7 +152,7 @@ def set_processed(state: State, row: WebhookEvent, generation: int) -> bool:
     """
     done = _done(utcnow())
     # Whoever marked it has it alone: nobody else sees the row yet.
-    is_ours = ahead.is_still_marked(state.session) or _note(state, sa.inspect(row).identity[0], generation, done)
+    is_ours = ahead.is_still_marked(state) or _note(state, sa.inspect(row).identity[0], generation, done)
     row.__dict__.update(done)
     return is_ours
 

@@ -60,6 +60,8 @@ class Scope:
     fetchers: Fetchers
     tenant_id: Any = None
     mode: Mode | None = None
+    #: How many missed events are listed.
+    bounds: missed.Bounds = missed.BOUNDS
 
 
 def reconcile(
@@ -139,11 +141,11 @@ def _missed_events(scope: Scope) -> Iterator[Step]:
 
         def take_in(report: Report, source: missed.Source = source, whose: str = whose) -> None:
             _release(scope.state, source)
-            taken = missed.take_in(scope.state, source)
+            taken = missed.take_in(scope.state, source, scope.bounds)
             report.done["missed events taken in"] += taken.new
             if not taken.is_all:
                 report.problems.append(
-                    f"{whose}: Stripe lists more events than one run looks at, {missed.MOST}. Run it again."
+                    f"{whose}: Stripe lists more events than one run looks at, {scope.bounds.of_run}. Run it again."
                 )
 
         yield Step(whose, take_in)

@@ -72,12 +72,13 @@ def platform_endpoints(config: Config) -> tuple[Endpoint, ...]:
     )
 
 
-def verify(body: bytes, header: str | None, endpoints: Sequence[Endpoint]) -> Endpoint:
+def verify(body: bytes, header: str | None, endpoints: Sequence[Endpoint], *, now: float | None = None) -> Endpoint:
     """Return the endpoint whose secret signed ``body``.
 
+    :param now: seconds since the epoch; the present if None.
     :raises RefusedError: if none did, or the signature is older or newer than :data:`TOLERANCE` seconds.
     """
-    timestamp, signatures = check_header(header)
+    timestamp, signatures = check_header(header, now=now)
     signed = timestamp.encode() + b"." + body
     for endpoint in endpoints:
         for secret in endpoint.secrets:
@@ -88,13 +89,13 @@ def verify(body: bytes, header: str | None, endpoints: Sequence[Endpoint]) -> En
     raise RefusedError("signature")
 
 
-def check_header(header: str | None) -> tuple[str, list[str]]:
+def check_header(header: str | None, *, now: float | None = None) -> tuple[str, list[str]]:
     """Return the timestamp and the signatures of a ``Stripe-Signature`` header that a secret might fit.
 
     :raises RefusedError: if none can.
     """
     timestamp, signatures = _parse(header)
-    if abs(time.time() - int(timestamp)) > TOLERANCE:
+    if abs((time.time() if now is None else now) - int(timestamp)) > TOLERANCE:
         raise RefusedError("timestamp")
     return timestamp, signatures
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -97,7 +96,7 @@ def _take(state: State, verify_: Callable[[bytes, str | None], Endpoint]) -> Res
 
 def _tell_now_and_then(state: State) -> None:
     """Warn that signatures do not fit: a wrong secret in the settings looks like this, and so does a forgery."""
-    now = time.monotonic()
+    now = state.clock()
     if now - state.refusals_told_at < _PAUSE:
         return
     state.refusals_told_at = now

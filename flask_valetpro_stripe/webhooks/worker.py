@@ -70,14 +70,14 @@ def _drain_share(
     """Handle the next events of one tenant, up to its share; return what they became, and the seconds that it took."""
     done, seconds = Counter[str](), 0.0
     while done.total() < SHARE and seconds < LONGEST and not should_stop():
-        began = time.monotonic()
+        began = state.clock()
         try:
             claimed = claim_next(state, tenant_id)
             status = work(state, claimed, fetchers) if claimed else None
         finally:
             # Nothing of one tenant's event is left in the session for the next.
             state.db.session.remove()
-        seconds += time.monotonic() - began
+        seconds += state.clock() - began
         if claimed is None:
             break
         done[str(status or "lost")] += 1

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder
 
 from flask_valetpro_stripe.testing import make_event, sign
+from tests.webhooks.bad_bodies import not_events
 from tests.webhooks.stage import PLAZA, SEASIDE, URL
-from tests.webhooks.test_body import not_events
 
 #: What the app under test takes as a body.
 CAP: Final = 20_000

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from flask_valetpro_stripe.handlers import HANDLERS
 from flask_valetpro_stripe.payments.find import OPERATION_METADATA
 from tests.chaos.absurd import Sent, genuine, json_values
+from tests.webhooks.objects import charge, intent, refund, session
 from tests.webhooks.stage import PLAZA, SEASIDE
-from tests.webhooks.test_payments import charge, intent, session
-from tests.webhooks.test_refunds import refund
 
 _IDS: Final = (
     "stripe_payment_link_id",

@@ -10,7 +10,7 @@ from typing import Any, Final
 from flask_valetpro_stripe import payments
 from flask_valetpro_stripe.testing import CardDeclined
 from tests.payments.desk import Desk, rows
-from tests.payments.test_refunds import give_back, refunds_of
+from tests.payments.refunding import give_back, refunds_of
 
 
 @dataclass(frozen=True)

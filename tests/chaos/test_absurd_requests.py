@@ -23,8 +23,8 @@ from tests.chaos.absurd import CAP, HOTELS, HOTELS_TOKEN, NOBODYS_TOKEN, PLATFOR
 from tests.chaos.absurd_events import Known, Told, events_about, truly_names
 from tests.chaos.sizes import seed, size, tell
 from tests.raw_keys.owner import Owner
+from tests.webhooks.objects import operation_of
 from tests.webhooks.stage import PLAZA, REFUSED, SEASIDE, Stage, make_stage
-from tests.webhooks.test_payments import operation_of
 
 REQUESTS = size("ABSURD_REQUESTS", 10_000, 1_000_000)
 #: Examples of one run of Hypothesis, which remembers all that it has tried.

@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from flask_valetpro_stripe.celery import PROCESS_EVENT
 from tests import timing
 from tests.engines.box import Box
-from tests.engines.test_celery import PATIENCE, TAKEN, celery_stage, celery_worker, forget, messages, statuses, until
+from tests.engines.celery_tools import PATIENCE, celery_stage, celery_worker, forget, messages, statuses, until
 from tests.servers import Redis, running_redis
-from tests.webhooks.stage import PLAZA, SEASIDE, Stage, answer, make_stage, ping
+from tests.webhooks.stage import PLAZA, SEASIDE, TAKEN, Stage, answer, make_stage, ping
 
 from .counting import count, ends, prepare, wait_until_drained, wanted_ends
 from .nursery import nursery

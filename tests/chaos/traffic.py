@@ -18,9 +18,8 @@ from flask_valetpro_stripe.enums import CollectedVia
 from flask_valetpro_stripe.testing import make_event, sign
 from tests import timing
 from tests.raw_keys.owner import Owner
+from tests.webhooks.objects import charge, intent, refund, session
 from tests.webhooks.stage import URL, Stage
-from tests.webhooks.test_payments import charge, intent, session
-from tests.webhooks.test_refunds import refund
 
 #: Seconds after which an event that was still not taken counts as refused. Stripe tries for days.
 PATIENCE = timing.seconds(120)

@@ -12,7 +12,7 @@ import stripe
 from flask_valetpro_stripe import errors
 from flask_valetpro_stripe.testing import Simulator
 from tests.connections.admin import Admin, asked
-from tests.connections.test_account_links import begin, come_back, made_at_stripe, onboard, use
+from tests.connections.onboarding import begin, come_back, made_at_stripe, onboard, use
 
 NOT_ENABLED = "Accounts v2 is not enabled for your platform. If you want to use it, enable it in the Dashboard."
 NO_CONNECT = "You can only create new accounts if you've signed up for Connect, which you can do in the Dashboard."

@@ -84,7 +84,10 @@ def test_disconnecting_ends_the_accounts_switched_away_from_too(plaza: Admin, si
 
     assert not simulator.is_connected(first.id)
     assert not simulator.is_connected(second.id)
-    assert all(c.ended_at for c in plaza.connections())
+    assert [(c.account_id, c.ended_at is not None) for c in plaza.connections()] == [
+        (first.id, True),
+        (second.id, True),
+    ]
 
 
 def test_disconnecting_what_is_not_connected_is_no_mistake(plaza: Admin, simulator: Simulator) -> None:

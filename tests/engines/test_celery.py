@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kombu.pools
 import pytest
 from celery import Celery
-from redis import Redis as Client
 
 from flask_valetpro_stripe import signals
-from flask_valetpro_stripe.celery import PROCESS_EVENT, SWEEP, beat_schedule, bind
+from flask_valetpro_stripe.celery import PROCESS_EVENT, SWEEP, beat_schedule
 from flask_valetpro_stripe.enums import EventStatus
 from flask_valetpro_stripe.errors import ConfigurationError
 from flask_valetpro_stripe.testing import Simulator
+from tests.engines.celery_tools import celery_stage, celery_worker, forget, messages, statuses, until
 from tests.hosts import make_host
 from tests.servers import Redis, running_redis
-from tests.timing import seconds, wait_until
-from tests.webhooks.stage import Stage, answer, make_stage, ping
+from tests.webhooks.stage import TAKEN, Stage, answer, make_stage, ping
 
 from .box import Box, fail
 from .celery_host import celery_init_app
-
-PROJECT = Path(__file__).resolve().parents[2]
-TAKEN = (200, "Taken.")
-PATIENCE = seconds(60)
 
 
 @pytest.fixture
@@ -46,13 +38,6 @@ def redis(redis_program: str) -> Iterator[Redis]:
 def _closed_pools() -> Iterator[None]:
     yield
     kombu.pools.reset()
-
-
-@contextmanager
-def celery_stage(url: str, broker: str) -> Iterator[Stage]:
-    with make_stage(url, PROCESSING="celery") as stage:
-        bind(Celery("host", broker=broker), stage.host.app)
-        yield stage
 
 
 @pytest.fixture
@@ -76,63 +61,10 @@ def idle_stage(sqlite_url: str) -> Iterator[Stage]:
         yield stage
 
 
-def messages(server: Redis, database: int = 0) -> list[bytes]:
-    """Return what waits in the queue, as it is on the wire."""
-    with closing(Client(port=server.port, db=database)) as client:
-        found: list[bytes] = client.lrange("celery", 0, -1)
-        return found
-
-
-def forget(server: Redis) -> None:
-    """Drop every message."""
-    with closing(Client(port=server.port)) as client:
-        client.flushall()
-
-
 def call(stage: Stage, name: str, **message: Any) -> Any:
     """Run a task in this process, as a worker does that got the message."""
     result = stage.host.app.extensions["celery"].tasks[name].apply(kwargs=message)
     return result.get(disable_sync_subtasks=False)
-
-
-@contextmanager
-def celery_worker(url: str, server: Redis, folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a real worker of a host of its own on the same database."""
-    command = [sys.executable, "-m", "celery", "-A", "tests.engines.celery_host", "worker", "--loglevel=INFO"]
-    environment = {**os.environ, "DATABASE_URL": url, "BROKER_URL": server.url}
-    with (folder / "celery.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--without-gossip", "--without-mingle", "--without-heartbeat", *options],
-            cwd=PROJECT,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(seconds(15))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def until(fact: Callable[[], bool], process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Return once it is a fact; fail with what the worker wrote if it ended or took too long."""
-
-    def written() -> str:
-        return (folder / "celery.log").read_text(errors="replace")[-3000:]
-
-    def check() -> None:
-        assert process.poll() is None, written()
-
-    wait_until(fact, lambda: f"the worker has done it. It wrote:\n{written()}", limit=60, check=check)
-
-
-def statuses(stage: Stage) -> list[str]:
-    return [str(row.status) for row in stage.rows()]
 
 
 def test_a_delivery_is_stored_and_answered_and_its_message_is_json_without_anything_in_it(

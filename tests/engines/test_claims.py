@@ -21,13 +21,11 @@ from flask_valetpro_stripe.onboarding.status import fetch_account
 from flask_valetpro_stripe.webhooks import claims, inbox
 from flask_valetpro_stripe.webhooks.claims import MOST_ATTEMPTS, Claim, pause_after
 from tests import timing
-from tests.webhooks.stage import PLAZA, SEASIDE, answer, make_stage, ping
+from tests.webhooks.stage import PLAZA, SEASIDE, TAKEN, answer, make_stage, ping
 
 from .box import Box, fail
 
 pytestmark = [pytest.mark.both, pytest.mark.oldest]
-
-TAKEN = (200, "Taken.")
 FAILED = (500, "A handler failed. Deliver the event again.")
 IN_FLIGHT = (503, "The event is being handled now. Deliver it again.")
 KILLED = "The process that handled it ended before it was done, each time."

@@ -100,15 +100,14 @@ def test_a_longer_retention_keeps_rows_and_bodies_as_long(sqlite_url: str) -> No
         assert left(box) == {kept: True}
 
 
-def test_many_rows_go_in_batches_of_500(light_box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune, "BATCH", 3)
+def test_many_rows_go_in_batches(light_box: Box) -> None:
     for _ in range(8):
         aged(light_box, EventStatus.processed, 31)
     told = list[int]()
 
     with light_box.state() as state:
         assert prune.count_prunable(state, utcnow()) == 8
-        done, problems = prune.prune(state, utcnow(), told.append)
+        done, problems = prune.prune(state, utcnow(), told.append, batch=3)
 
     assert (done, problems, told) == ({"bodies of events": 8}, [], [3, 3, 2])
 

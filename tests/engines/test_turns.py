@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from flask_valetpro_stripe.enums import EventStatus
 from flask_valetpro_stripe.handlers import FETCHERS
 from flask_valetpro_stripe.models.types import utcnow
-from flask_valetpro_stripe.webhooks import turns, worker
+from flask_valetpro_stripe.webhooks import worker
 from flask_valetpro_stripe.webhooks.turns import Turns, count_held, tenants_waiting
+from tests.clocks import Clock
 from tests.hosts import Host, make_host
 from tests.webhooks.stage import PLAZA, SEASIDE, make_stage, ping
 
@@ -204,10 +205,15 @@ def test_a_tenant_whose_event_failed_gives_its_turn_away(light_box: Box) -> None
     assert until_seaside_is_done.count(plaza) <= 2
 
 
-def test_a_turn_ends_when_it_took_long(light_box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_ends_when_it_took_long(light_box: Box) -> None:
     called: list[int] = []
-    monkeypatch.setattr(worker, "LONGEST", 1e-9)
-    light_box.on(lambda event: called.append(event.tenant_id))
+    clock = light_box.stage.host.state.clock = Clock()
+
+    def handle_slowly(event: Any) -> None:
+        called.append(event.tenant_id)
+        clock.move(worker.LONGEST)
+
+    light_box.on(handle_slowly)
     for _ in range(4):
         light_box.put()
         light_box.put(account=SEASIDE)
@@ -243,10 +249,7 @@ def locked(box: Box, row_id: int) -> Iterator[None]:
         yield
 
 
-def test_a_due_event_that_nobody_can_take_ends_no_round_of_the_others(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(turns, "MOST_AHEAD", 0.0)
+def test_a_due_event_that_nobody_can_take_ends_no_round_of_the_others(postgres_url: str) -> None:
     with make_stage(postgres_url) as stage:
         box = Box(stage)
         stuck = box.put()

@@ -15,10 +15,9 @@ import sqlalchemy as sa
 from flask_valetpro_stripe.enums import EventStatus
 from flask_valetpro_stripe.handlers import FETCHERS
 from flask_valetpro_stripe.webhooks import worker
-from tests.servers import PostgreSQL
+from tests.servers import PostgreSQL, refuse
 from tests.timing import seconds, wait_until
 from tests.webhooks.stage import make_stage, ping
-from tests.webhooks.test_database_away import refuse
 
 from .box import Box, fail
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from tests.health.troubles import give_up
 from tests.hosts import make_host
 from tests.webhooks.stage import Stage, ping
 
-from .test_verdicts import give_up
 from .ward import Handler, let_pass, run
 
 

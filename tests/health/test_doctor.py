@@ -12,13 +12,13 @@ from celery import Celery
 from flask_valetpro_stripe.celery import SWEEP, beat_schedule
 from flask_valetpro_stripe.handlers import HANDLERS
 from flask_valetpro_stripe.testing import Simulator
+from tests.health.troubles import give_up, put_for_a_worker, work_off
 from tests.hosts import Host, make_host
 from tests.raw_keys.owner import Owner
 from tests.reconcile.stage import look
 from tests.simulator.helpers import client_with
 from tests.webhooks.stage import Stage, ping
 
-from .test_verdicts import give_up, put_for_a_worker, work_off
 from .ward import Handler, let_pass, run
 
 DESK = "https://desk.example"

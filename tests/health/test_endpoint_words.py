@@ -11,8 +11,8 @@ from flask_valetpro_stripe.testing import SERVER_ERROR, Simulator
 from flask_valetpro_stripe.webhooks.endpoint_words import EndpointWords
 from tests.hosts import Host, make_host
 from tests.raw_keys.owner import ENDPOINTS, PASTED, Owner, ping
+from tests.reconcile.changed_endpoints import is_deleted, is_disabled, is_moved
 from tests.reconcile.stage import look
-from tests.reconcile.test_endpoints import is_deleted, is_disabled, is_moved
 
 from .ward import health, let_pass, words
 

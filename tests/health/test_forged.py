@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from itertools import cycle, islice
 from typing import Any
@@ -11,31 +9,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_valetpro_stripe.testing import sign
+from tests.health.forging import WRONG, forged
 from tests.hosts import Host
 from tests.raw_keys.owner import Owner
-from tests.webhooks.stage import URL, Stage, ping
+from tests.webhooks.stage import Stage, ping
 
 from .ward import everybody, health, within, words
 
 FLOOD = 300
-WRONG = "whsec_" + "forged00" * 4
-
-
-def forged(stage: Stage) -> list[Callable[[], Any]]:
-    """Return requests of every kind that is refused."""
-    body, right = json.dumps(ping()).encode(), stage.secret(connect=True)
-    shapeless = b'{"object": "event"}'
-    return [
-        lambda: stage.post(body, sign(body, WRONG)),
-        lambda: stage.post(body, None),
-        lambda: stage.post(body, "t=1,v1=é"),
-        lambda: stage.post(body, sign(body, right, timestamp=int(time.time()) - 301)),
-        lambda: stage.post(shapeless, sign(shapeless, right)),
-        lambda: stage.post(b"[", sign(b"[", right)),
-        lambda: stage.post(b"x" * 300_000, sign(body, WRONG)),
-        lambda: stage.post(body, sign(body, right), url=f"{URL}/{'a' * 43}"),
-    ]
 
 
 def all_rows(host: Host) -> dict[str, list[Any]]:
@@ -59,7 +40,7 @@ def test_a_flood_of_forgeries_changes_no_row_and_no_verdict(stage: Stage, kinds:
 
     answers = {request().status_code for request in islice(cycle(kinds), FLOOD)}
 
-    assert answers <= {400, 413}
+    assert answers == {400, 413}
     assert (everybody(stage.host), all_rows(stage.host)) == before
     assert {words(each) for each in before[0].values()} == {("healthy", False), ("idle", False)}
 

@@ -21,14 +21,13 @@ from flask_valetpro_stripe.enums import OperationState
 from flask_valetpro_stripe.testing import sign
 from flask_valetpro_stripe.webhooks import tenants, verify
 from tests.children import Conversation, conversation, run_program
+from tests.health.forging import WRONG, forged
+from tests.health.troubles import give_up
 from tests.hosts import ENCRYPTION_KEY, make_host
 from tests.raw_keys.owner import Owner, Shelf
-from tests.servers import PostgreSQL
+from tests.servers import PostgreSQL, refuse
 from tests.webhooks.stage import URL, Stage, make_stage, ping
-from tests.webhooks.test_database_away import refuse
 
-from .test_forged import WRONG, forged
-from .test_verdicts import give_up
 from .ward import Handler, change, let_pass
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -11,11 +11,10 @@ from flask import Flask
 
 from flask_valetpro_stripe import monitoring
 from flask_valetpro_stripe.models.types import utcnow
-from tests.servers import PostgreSQL
+from tests.health.troubles import give_up
+from tests.servers import PostgreSQL, refuse
 from tests.webhooks.stage import Stage, make_stage, ping
-from tests.webhooks.test_database_away import refuse
 
-from .test_verdicts import give_up
 from .ward import Handler, let_pass
 
 URL = "/internal/stripe/health"

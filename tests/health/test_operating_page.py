@@ -8,7 +8,7 @@ from typing import get_args
 from flask_valetpro_stripe import monitoring
 from flask_valetpro_stripe.counts import Outcome, Reason
 from flask_valetpro_stripe.webhooks.health import Verdict
-from tests.test_docs import blocks_of, run, text_of
+from tests.documents import blocks_of, run, text_of
 from tests.webhooks.stage import Stage
 
 PAGE = "docs/9-operating.md"

@@ -9,33 +9,14 @@ import sqlalchemy as sa
 
 from flask_valetpro_stripe import Mode, errors
 from flask_valetpro_stripe.connections import disconnect
-from flask_valetpro_stripe.enums import EventStatus
-from flask_valetpro_stripe.handlers import FETCHERS
 from flask_valetpro_stripe.webhooks import reasons
-from flask_valetpro_stripe.webhooks.claims import KILLED, MOST_ATTEMPTS
-from flask_valetpro_stripe.webhooks.inbox import store
+from flask_valetpro_stripe.webhooks.claims import KILLED
 from flask_valetpro_stripe.webhooks.reasons import meaning_of
-from flask_valetpro_stripe.webhooks.worker import drain
-from tests.hosts import Host, make_host
-from tests.webhooks.stage import SEASIDE, Stage, ping
+from tests.health.troubles import OWN_CODE, give_up, put_for_a_worker, work_off
+from tests.hosts import make_host
+from tests.webhooks.stage import Stage, ping
 
-from .ward import Handler, change, everybody, health, let_pass, run, within, words
-
-OWN_CODE = "This app's own code failed over it, with ValueError."
-
-
-def give_up(stage: Stage, error: str = "ValueError: poison") -> None:
-    """Let every failed event have failed too often."""
-    model = stage.host.valetpro.models.WebhookEvent
-    dead = {"status": EventStatus.dead, "attempts": MOST_ATTEMPTS, "due_at": None, "error": error}
-    change(stage.host, "WebhookEvent", model.status == EventStatus.failed, **dead)
-
-
-def work_off(host: Host) -> None:
-    """Handle what is due, as a worker does."""
-    with within(host) as state:
-        drain(state, FETCHERS)
-
+from .ward import Handler, everybody, health, let_pass, run, within, words
 
 # -- healthy and idle
 
@@ -264,13 +245,6 @@ def test_inline_what_waits_is_late_when_reconcile_should_have_come_twice(stage: 
         "The operator has 'flask stripe reconcile' run every hour, or keeps 'flask stripe worker' running."
     )
     assert words(health(stage.host, stage.plaza)) == ("idle", False)
-
-
-def put_for_a_worker(stage: Stage) -> None:
-    event = ping(account=SEASIDE)
-    with within(stage.host) as state:
-        (endpoint,) = [each for each in state.platform_endpoints if each.connect and not each.mode.livemode]
-        store(state, endpoint, event, "{}")
 
 
 def test_inline_what_failed_is_not_late_however_long_stripe_takes(light_stage: Stage) -> None:

@@ -9,7 +9,7 @@ import stripe
 
 from flask_valetpro_stripe.testing import RATE_LIMIT, SERVER_ERROR, Simulator
 from tests.openapi.clients import client_with
-from tests.openapi.test_simulator_traffic import event_types
+from tests.openapi.traffic import event_types
 
 EVERYTHING = [
     "configuration.customer",

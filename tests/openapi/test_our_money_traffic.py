@@ -10,8 +10,7 @@ import pytest
 from flask_valetpro_stripe import Mode, errors, payments
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host, make_host
-from tests.openapi.test_our_traffic import sent
-from tests.openapi.traffic import validated
+from tests.openapi.traffic import sent, validated
 from tests.payments.desk import Desk
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +12,7 @@ from flask_valetpro_stripe import payments, tenant_context
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host, make_host
 from tests.openapi.description import check_request
-from tests.openapi.traffic import validated
+from tests.openapi.traffic import sent, validated
 
 
 @pytest.fixture
@@ -55,12 +54,6 @@ def connect(host: Host, admin: Any, simulator: Simulator) -> None:
 
 def press(host: Host, admin: Any, button: str) -> Any:
     return admin.post(f"/settings/payments/{button}", data={"csrf_token": host.csrf_token(admin)})
-
-
-def sent(simulator: Simulator) -> set[str]:
-    """Return the endpoints that were asked, without the ids."""
-    id_ = re.compile("/[a-z]+_(?:test_)?[A-Za-z0-9]{8,}")
-    return {f"{request.method} {id_.sub('/:id', request.path)}" for request in simulator.requests}
 
 
 def test_the_consent_page_is_asked_for_as_stripe_wants(host: Host, admin: Any) -> None:

@@ -15,6 +15,7 @@ import stripe
 
 from flask_valetpro_stripe.testing import RATE_LIMIT, SERVER_ERROR, CardDeclined, Simulator
 from tests.openapi.clients import client_with
+from tests.openapi.traffic import event_types
 
 LINE: Any = {
     "quantity": 1,
@@ -48,10 +49,6 @@ ENDPOINT: Any = {
     "api_version": "2026-10-28.endive",
     "metadata": {"tag": "valetpro"},
 }
-
-
-def event_types(simulator: Simulator) -> set[str]:
-    return {event["type"] for event in simulator.events}
 
 
 def test_products_and_prices(simulator: Simulator, client: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -70,3 +71,13 @@ def _expand(request: LoggedRequest) -> list[str]:
     except UndecodableFormError:
         return []
     return list(asked.values()) if isinstance(asked, dict) else []
+
+
+def sent(simulator: Simulator) -> set[str]:
+    """Return the endpoints that were asked, without the ids."""
+    id_ = re.compile("/[a-z]+_(?:test_)?[A-Za-z0-9]{8,}")
+    return {f"{request.method} {id_.sub('/:id', request.path)}" for request in simulator.requests}
+
+
+def event_types(simulator: Simulator) -> set[str]:
+    return {event["type"] for event in simulator.events}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from flask_valetpro_stripe import Mode
 from flask_valetpro_stripe.connections import disconnect
 from flask_valetpro_stripe.testing import Simulator
+from flask_valetpro_stripe.ui.payments import PAGE as ON_A_PAGE
 from tests.connections.admin import PAGE, Admin, text_of
 from tests.hosts import KEYS, make_host
 from tests.payments.desk import Desk, rows
@@ -158,22 +160,34 @@ def test_what_a_disconnected_account_took_has_no_refund_until_it_is_connected_ag
     assert give_back(admin, payment).status_code == 303
 
 
+def make_many(desk: Desk, count: int) -> None:
+    """Make payments with the descriptions "Ticket 0", "Ticket 1" and so on; only the first is at Stripe."""
+    first = desk.make(description="Ticket 0")
+    table = sa.inspect(type(first)).local_table
+    own = {"stripe_payment_link_id": None, "stripe_payment_link_url": None}
+    with desk.host.app.app_context():
+        session = desk.host.db.session
+        like = dict(session.execute(sa.select(table).where(table.c.id == first.id)).mappings().one())
+        del like["id"]
+        for number in range(1, count):
+            later = first.created_at + timedelta(seconds=number)
+            session.execute(sa.insert(table), {**like, **own, "description": f"Ticket {number}", "created_at": later})
+        session.commit()
+
+
 @pytest.mark.both
-def test_the_list_is_paged_and_is_a_fragment_for_htmx(plaza: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flask_valetpro_stripe.ui import payments as page_module
-
-    monkeypatch.setattr(page_module, "PAGE", 2)
-    for number in range(5):
-        plaza.make(description=f"Ticket {number}")
+def test_the_list_is_paged_and_is_a_fragment_for_htmx(plaza: Desk) -> None:
+    make_many(plaza, 2 * ON_A_PAGE + 1)
     admin = admin_of(plaza)
-    shown = [re.findall(r"Ticket \d", text_of(admin.browser.get(f"{LIST}?page={page}"))) for page in (1, 2, 3)]
+    pages = [text_of(admin.browser.get(f"{LIST}?page={page}")) for page in (1, 2, 3)]
+    shown = [{int(number) for number in re.findall(r"Ticket (\d+)", page)} for page in pages]
 
-    assert [sorted(set(each)) for each in shown] == [["Ticket 3", "Ticket 4"], ["Ticket 1", "Ticket 2"], ["Ticket 0"]]
+    assert shown == [set(range(ON_A_PAGE + 1, 2 * ON_A_PAGE + 1)), set(range(1, ON_A_PAGE + 1)), {0}]
     assert "There is nothing older." in text_of(admin.browser.get(f"{LIST}?page=4"))
     assert admin.browser.get(f"{LIST}?page=0;drop").status_code == 200
     fragment = admin.browser.get(LIST, headers={"HX-Request": "true"}).text
     assert "<html" not in fragment
-    assert "Ticket 4" in fragment
+    assert f"Ticket {2 * ON_A_PAGE}" in fragment
 
 
 def test_the_form_of_an_unknown_outcome_is_shown_again_and_makes_one_refund(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from werkzeug.serving import make_server
 
 from flask_valetpro_stripe import errors, payments
 from flask_valetpro_stripe.testing import Simulator
 from tests.children import run_children
 from tests.hosts import make_host
 from tests.payments.desk import Desk, in_parallel, links_at
+from tests.payments.serving import served
 from tests.servers import free_port
 
 pytestmark = pytest.mark.both
@@ -49,20 +46,6 @@ def test_two_processes_with_ten_threads_each_make_one_link(database_url: str) ->
     assert len(answers) == PROCESSES * THREADS
     assert len(links_at(simulator, desk.account)) == 1
     host.close()
-
-
-@contextmanager
-def served(simulator: Simulator, port: int) -> Iterator[None]:
-    """Serve the simulator on a port of this machine; nobody delivers its events."""
-    server = make_server("127.0.0.1", port, simulator, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def give_back_many(database_url: str, config: dict[str, Any], tenant_id: int, payment_id: int) -> list[str]:

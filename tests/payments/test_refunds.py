@@ -4,77 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import stripe
 
-from flask_valetpro_stripe import AccountType, Mode, errors, payments, signals
+from flask_valetpro_stripe import AccountType, Mode, errors, payments
 from flask_valetpro_stripe.connections import disconnect
 from flask_valetpro_stripe.onboarding import raw_keys
 from flask_valetpro_stripe.onboarding.key_check import Pasted
 from flask_valetpro_stripe.secrets import Secret
-from flask_valetpro_stripe.testing import LoggedRequest, Simulator, make_event, sign
+from flask_valetpro_stripe.testing import Simulator, make_event, sign
 from tests.children import run_children
 from tests.hosts import Host, make_host
 from tests.payments.desk import Desk, in_parallel, listening, rows
-from tests.payments.test_processes import served
+from tests.payments.refunding import (
+    REFUNDS,
+    asked_for,
+    at_stripe,
+    give_back,
+    hearing_refunds,
+    paid,
+    refunds_of,
+    standing,
+)
+from tests.payments.serving import served
 from tests.servers import free_port
 
-REFUNDS = "/v1/refunds"
 ENDPOINT_SECRET = "whsec_0123456789abcdef0123456789abcdef"
 LOST = ["drop_before", "drop_after"]
-
-
-def paid(desk: Desk, *, card: str = "4242424242424242", **asked: Any) -> Any:
-    """Return a payment that a guest has paid."""
-    payment = desk.make(**asked)
-    desk.simulator.pay(payment.stripe_payment_link_url, card=card)
-    return desk.sync(payment)
-
-
-def give_back(desk: Desk, payment: Any, **asked: Any) -> Any:
-    """Make a refund, in an app context of its own as a request has, and return its row."""
-    session = desk.host.db.session
-    with desk.open():
-        refund = payments.refund(session.get_one(desk.host.Payment, payment.id), **asked)
-        session.refresh(refund)
-        session.expunge_all()
-        return refund
-
-
-def refunds_of(desk: Desk, payment: Any) -> list[Any]:
-    return rows(desk.host, desk.host.valetpro.models.Refund, payment_id=payment.id)
-
-
-def asked_for(simulator: Simulator) -> list[LoggedRequest]:
-    """The requests to make a refund."""
-    return [request for request in simulator.requests if (request.method, request.path) == ("POST", REFUNDS)]
-
-
-def at_stripe(simulator: Simulator, payment: Any) -> int:
-    """What Stripe has given back of a payment."""
-    amount: int = simulator.object(payment.stripe_charge_id)["amount_refunded"]
-    return amount
-
-
-def standing(desk: Desk, payment: Any) -> tuple[str, int]:
-    now = desk.now(payment)
-    return now.status, now.amount_refunded
-
-
-@contextmanager
-def hearing_refunds() -> Iterator[list[tuple[int, str, str]]]:
-    """Give what the host is told about refunds in the block: id, word, and the tenant's name."""
-    heard: list[tuple[int, str, str]] = []
-
-    def receive(app: Any, *, tenant: Any, refund: Any) -> None:
-        heard.append((refund.id, refund.status, tenant.name))
-
-    with signals.refund_updated.connected_to(receive):
-        yield heard
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from flask_valetpro_stripe.testing import Simulator
 from tests.chaos.dropping import count_customers
 from tests.hosts import make_host
 from tests.payments.desk import Desk, links_at, rows
+from tests.payments.refunding import give_back, refunds_of
 from tests.payments.refusals import REFUSALS, SECRET, Answering, Refusal
-from tests.payments.test_refunds import give_back, refunds_of
 from tests.webhooks.stage import Stage
 
 #: Each host's key is used once.

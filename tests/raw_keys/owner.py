@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from flask_valetpro_stripe import Mode, custody, errors, payments, tenant_context
 from flask_valetpro_stripe.connections import disconnect
+from flask_valetpro_stripe.custody import WEBHOOK_SECRET
 from flask_valetpro_stripe.onboarding import key_check, raw_keys, rotation
 from flask_valetpro_stripe.secrets import Secret
 from flask_valetpro_stripe.testing import Account, LoggedRequest, Simulator, make_event, sign
@@ -298,3 +299,13 @@ def put_transport(host: Host) -> Transport:
 
 class Crash(BaseException):
     """The process dies here: nothing that follows runs, no clean-up either."""
+
+
+def is_sound(owner: Owner) -> bool:
+    """Tell whether there is one endpoint, and it is the one that we know, at its address, with the secret we have."""
+    connection, (found,) = owner.connection, owner.endpoints()
+    assert found["id"] == connection.endpoint_id
+    assert found["url"].endswith(connection.endpoint_token)
+    private = owner.simulator._ledger.records[found["id"]].private["secrets"][-1][0]
+    assert owner.in_use(WEBHOOK_SECRET) == private
+    return bool(connection.status == "CONNECTED" and connection.requirements is None)

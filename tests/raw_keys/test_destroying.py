@@ -10,8 +10,8 @@ import pytest
 from flask_valetpro_stripe import custody, errors, rekey
 from flask_valetpro_stripe.custody import API_KEY, WEBHOOK_SECRET
 from tests.hosts import ENCRYPTION_KEY, Host
+from tests.raw_keys.dying import Die, by_commit, by_commit_done, by_store
 from tests.raw_keys.owner import Crash, Owner, Shelf
-from tests.raw_keys.test_endpoints import Die, by_commit, by_commit_done, by_store
 
 
 def exchanged(host: Host, name: str = "Plaza", exchanges: int = 1) -> Owner:

@@ -19,20 +19,11 @@ from flask_valetpro_stripe.handlers import HANDLERS
 from flask_valetpro_stripe.testing import Simulator
 from tests.connections.admin import change
 from tests.hosts import Host, make_host
-from tests.raw_keys.owner import ENDPOINTS, PASTED, Crash, Owner, Shelf, asked, at_once, ping, put_transport
+from tests.raw_keys.dying import Die, by_commit, by_commit_done, by_request_after, by_request_before, by_store
+from tests.raw_keys.owner import ENDPOINTS, PASTED, Crash, Owner, Shelf, asked, at_once, is_sound, ping, put_transport
 
 ADDRESS = re.compile(r"http://app\.test/api/webhooks/stripe/[A-Za-z0-9_-]{43}")
 NO_ENDPOINT = "The key is saved. But without a webhook endpoint no payment would turn paid: "
-
-
-def is_sound(owner: Owner) -> bool:
-    """Tell whether there is one endpoint, and it is the one that we know, at its address, with the secret we have."""
-    connection, (found,) = owner.connection, owner.endpoints()
-    assert found["id"] == connection.endpoint_id
-    assert found["url"].endswith(connection.endpoint_token)
-    private = owner.simulator._ledger.records[found["id"]].private["secrets"][-1][0]
-    assert owner.in_use(WEBHOOK_SECRET) == private
-    return bool(connection.status == "CONNECTED" and connection.requirements is None)
 
 
 def ensure(owner: Owner) -> None:
@@ -131,21 +122,17 @@ def test_merchants_own_endpoints_are_never_touched(plaza: Owner) -> None:
     assert [each["id"] for each in plaza.endpoints()] == others
 
 
-@pytest.fixture
-def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An account that may have more endpoints than most."""
-    monkeypatch.setattr("flask_valetpro_stripe.testing.simulator.resources.webhooks.MOST", 500)
+def test_left_over_is_found_behind_many_of_the_merchants(database_url: str) -> None:
+    simulator = Simulator(most_webhook_endpoints=500)
+    with make_host(database_url, simulator=simulator) as host:
+        plaza = Owner.of(host, "Plaza")
+        simulator.faults.add("POST", ENDPOINTS, "drop_after", times=3)
+        plaza.refused(plaza.account.test_secret_key)
+        others = [plaza.add_endpoint(url=f"https://shop.example/{number}") for number in range(130)]
+        plaza.connect()
 
-
-@pytest.mark.usefixtures("roomy")
-def test_left_over_is_found_behind_many_of_the_merchants(plaza: Owner, simulator: Simulator) -> None:
-    simulator.faults.add("POST", ENDPOINTS, "drop_after", times=3)
-    plaza.refused(plaza.account.test_secret_key)
-    others = [plaza.add_endpoint(url=f"https://shop.example/{number}") for number in range(130)]
-    plaza.connect()
-
-    assert [each["id"] for each in plaza.endpoints()] == [*others, plaza.connection.endpoint_id]
-    assert plaza.connection.status == "CONNECTED"
+        assert [each["id"] for each in plaza.endpoints()] == [*others, plaza.connection.endpoint_id]
+        assert plaza.connection.status == "CONNECTED"
 
 
 def test_full_account_makes_room_with_what_a_crash_left_over(plaza: Owner, simulator: Simulator) -> None:
@@ -544,50 +531,6 @@ def test_another_click_between_any_two_requests_leaves_one_endpoint(plaza: Owner
     while run(hotels + 1):
         hotels += 1
     assert hotels >= 2
-
-
-class Die:
-    """Let the process die at the nth of the moments that come by."""
-
-    def __init__(self, nth: int) -> None:
-        self.left = nth
-        self.is_dead = False
-
-    def __call__(self, *_: Any) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.is_dead = True
-            raise Crash
-
-
-def by_request_before(host: Host, shelf: Shelf, die: Callable[..., None]) -> Callable[[], None]:
-    transport = put_transport(host)
-    transport.before = die
-    return lambda: setattr(host.state, "http_client", transport._inner)
-
-
-def by_request_after(host: Host, shelf: Shelf, die: Callable[..., None]) -> Callable[[], None]:
-    transport = put_transport(host)
-    transport.after = lambda method, url, body: die() or body  # type: ignore[func-returns-value]
-    return lambda: setattr(host.state, "http_client", transport._inner)
-
-
-def by_store(host: Host, shelf: Shelf, die: Callable[..., None]) -> Callable[[], None]:
-    shelf.meanwhile = die
-    return lambda: setattr(shelf, "meanwhile", lambda step: None)
-
-
-def by_commit(host: Host, shelf: Shelf, die: Callable[..., None]) -> Callable[[], None]:
-    return _listen(host, "before_commit", die)
-
-
-def by_commit_done(host: Host, shelf: Shelf, die: Callable[..., None]) -> Callable[[], None]:
-    return _listen(host, "after_commit", die)
-
-
-def _listen(host: Host, moment: str, die: Callable[..., None]) -> Callable[[], None]:
-    sa.event.listen(host.db.session, moment, die)
-    return lambda: sa.event.remove(host.db.session, moment, die)
 
 
 MOMENTS = [by_request_before, by_request_after, by_store, by_commit, by_commit_done]

@@ -11,6 +11,7 @@ from flask_valetpro_stripe import AccountType, Mode, errors, signals
 from flask_valetpro_stripe.audit import WINDOW
 from flask_valetpro_stripe.onboarding.key_check import MOST_CHECKED
 from flask_valetpro_stripe.testing import Simulator
+from tests.clocks import Clock
 from tests.connections.admin import change, rows
 from tests.hosts import Host, make_host
 from tests.raw_keys.owner import OPTIONAL, PASTED, REQUIRED, Owner, at_once, put_transport
@@ -234,12 +235,11 @@ def test_no_answer_is_no_permission_and_no_refusal_of_one(
 
 
 def test_slow_answers_do_not_keep_the_admin_waiting_for_all_of_them(
-    plaza: Owner, seaside: Owner, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    plaza: Owner, seaside: Owner, simulator: Simulator
 ) -> None:
     other, transport = seaside.connect(), put_transport(plaza.host)
-    now = [0]
-    monkeypatch.setattr("time.monotonic", lambda: float(now[0]))
-    transport.before = lambda method, url: now.append(now.pop() + 8)
+    clock = plaza.host.state.clock = Clock()
+    transport.before = lambda method, url: clock.move(8)
     simulator.requests.clear()
     error = plaza.refused(plaza.new_key())
 

@@ -13,6 +13,7 @@ from flask_valetpro_stripe import Mode
 from flask_valetpro_stripe.handlers import FETCHERS
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.testing import LoggedRequest, Simulator
+from flask_valetpro_stripe.webhooks.missed import BOUNDS, Bounds
 from flask_valetpro_stripe.webhooks.reconcile import Report, Scope, reconcile
 from tests.hosts import Host
 from tests.payments.desk import Desk, rows
@@ -26,10 +27,17 @@ def run(host: Host, *words: Any) -> Result:
     return host.app.test_cli_runner().invoke(args=["stripe", "reconcile", *map(str, words)])
 
 
-def look(host: Host, *, tenant: Any = None, mode: Mode | None = None, pauses: list[float] | None = None) -> Report:
+def look(
+    host: Host,
+    *,
+    tenant: Any = None,
+    mode: Mode | None = None,
+    bounds: Bounds = BOUNDS,
+    pauses: list[float] | None = None,
+) -> Report:
     """Do what the command does, without waiting; the pauses that were asked for are in ``pauses``."""
     with host.app.app_context():
-        scope = Scope(host.state, FETCHERS, tenant.id if tenant else None, mode)
+        scope = Scope(host.state, FETCHERS, tenant.id if tenant else None, mode, bounds)
         return reconcile(scope, pause=[].append if pauses is None else pauses.append)
 
 

@@ -10,6 +10,7 @@ import pytest
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host, make_host
 from tests.raw_keys.owner import Owner, Shelf, ping
+from tests.reconcile.changed_endpoints import is_deleted, is_disabled, is_moved, tells_too_little
 from tests.reconcile.stage import look, run
 
 
@@ -25,24 +26,6 @@ def neighbour(host: Host) -> Owner:
     owner = Owner.of(host, "Seaside Resort")
     owner.connect()
     return owner
-
-
-def is_deleted(owner: Owner) -> None:
-    owner.stripe().v1.webhook_endpoints.delete(owner.connection.endpoint_id)
-
-
-def is_disabled(owner: Owner) -> None:
-    owner.simulator.disable_endpoint(owner.connection.endpoint_id)
-
-
-def is_moved(owner: Owner) -> None:
-    change: Any = {"url": "https://elsewhere.example/hook"}
-    owner.stripe().v1.webhook_endpoints.update(owner.connection.endpoint_id, change)
-
-
-def tells_too_little(owner: Owner) -> None:
-    change: Any = {"enabled_events": ["customer.created"]}
-    owner.stripe().v1.webhook_endpoints.update(owner.connection.endpoint_id, change)
 
 
 def what_it_is(owner: Owner) -> tuple[str, str, int]:

@@ -13,7 +13,7 @@ from flask_valetpro_stripe.testing import Simulator
 from tests.children import Child
 from tests.hosts import make_host
 from tests.payments.desk import Desk
-from tests.payments.test_processes import served
+from tests.payments.serving import served
 from tests.reconcile.stage import age, inbox, look
 from tests.servers import free_port
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from flask_valetpro_stripe.payments import still_open
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host
 from tests.payments.desk import Desk, listening
-from tests.payments.test_refunds import give_back, hearing_refunds, paid, refunds_of
+from tests.payments.refunding import give_back, hearing_refunds, paid, refunds_of
 from tests.reconcile.stage import EVENTS, age, dashboard, look, run
 
 OLD = timedelta(hours=3)
@@ -83,14 +84,17 @@ def test_a_payment_that_contradicts_stripe_does_not_stop_the_others(
 
 
 def test_a_run_asks_about_so_many_payments_of_a_connection(
-    light_host: Host, light_plaza: Desk, light_seaside: Desk, monkeypatch: pytest.MonkeyPatch
+    light_host: Host, light_plaza: Desk, light_seaside: Desk
 ) -> None:
-    monkeypatch.setattr(still_open, "MOST", 2)
     for desk in (light_plaza, light_seaside):
         for _ in range(3):
             age(desk, desk.make(), OLD, "created_at")
 
-    assert look(light_host).done["open payments asked about"] == 4
+    with light_host.app.app_context():
+        found = still_open.find_open(light_host.state, most=2)
+
+    assert Counter(tenant_id for _, tenant_id, _ in found) == {light_plaza.tenant.id: 2, light_seaside.tenant.id: 2}
+    assert look(light_host).done["open payments asked about"] == 6
 
 
 def test_a_refund_that_failed_unheard_of_is_no_longer_counted(host: Host, plaza: Desk, simulator: Simulator) -> None:

@@ -7,13 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from flask_valetpro_stripe import AccountType, Mode, parked
 from flask_valetpro_stripe.connections import prepare_connection
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.testing import Simulator, make_event, sign
 from tests.connections.admin import Admin
-from tests.connections.test_account_links import ACCOUNTS, begin, use
+from tests.connections.onboarding import ACCOUNTS, begin, use
 from tests.hosts import Host
 from tests.payments.desk import Desk
 from tests.raw_keys.owner import Transport, put_transport
@@ -176,34 +177,51 @@ def test_what_was_parked_in_the_moment_of_linking_is_released_by_the_next_run(
     assert seen == [(plaza.account, plaza.tenant.id)]
 
 
+def keep_within_bounds(host: Host, **bounds: int) -> int:
+    """Return how many events were deleted."""
+    with host.app.app_context():
+        deleted = parked.keep_within_bounds(host.state, **bounds)
+        host.db.session.commit()
+        return deleted
+
+
 @pytest.mark.both
-def test_what_is_nobodys_is_kept_within_bounds(host: Host, plaza: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parked, "MOST_OF_ACCOUNT", 2)
-    monkeypatch.setattr(parked, "MOST", 4)
+def test_what_is_nobodys_is_kept_within_bounds(host: Host, plaza: Desk) -> None:
     sent = [
         event_of(account) for account in ("acct_a", "acct_a", "acct_a", "acct_b", "acct_c", plaza.account, "acct_d")
     ]
     for event in sent:
         send(host, event)
 
-    report = look(host)
+    assert keep_within_bounds(host, most=4, most_of_account=2) == 2
 
-    assert report.done["parked events deleted"] == 2
     kept = [row.event_id for row in inbox(host)]
     assert kept == [sent[number]["id"] for number in (2, 3, 4, 5, 6)]
 
 
+def test_reconciling_keeps_the_newest_200_of_an_account(host: Host) -> None:
+    first = event_of("acct_flood")
+    send(host, first)
+    (row,) = inbox(host)
+    table = sa.inspect(type(row)).local_table
+    with host.app.app_context():
+        like = dict(host.db.session.execute(sa.select(table)).mappings().one())
+        del like["id"]
+        more = [{**like, "event_id": f"evt_{number}"} for number in range(parked.MOST_OF_ACCOUNT)]
+        host.db.session.execute(sa.insert(table), more)
+        host.db.session.commit()
+
+    assert look(host).done["parked events deleted"] == 1
+    assert [row.event_id for row in inbox(host)] == [each["event_id"] for each in more]
+
+
 @pytest.mark.both
-def test_too_many_events_of_one_account_take_no_place_of_the_others(
-    host: Host, plaza: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parked, "MOST_OF_ACCOUNT", 2)
-    monkeypatch.setattr(parked, "MOST", 4)
+def test_too_many_events_of_one_account_take_no_place_of_the_others(host: Host, plaza: Desk) -> None:
     sent = [event_of(account) for account in ("acct_a", "acct_b", *["acct_flood"] * 6)]
     for event in sent:
         send(host, event)
 
-    look(host)
+    keep_within_bounds(host, most=4, most_of_account=2)
 
     assert [row.event_id for row in inbox(host)] == [sent[number]["id"] for number in (0, 1, 6, 7)]
 

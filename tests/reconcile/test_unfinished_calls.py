@@ -11,13 +11,14 @@ import pytest
 from flask_valetpro_stripe import errors
 from flask_valetpro_stripe.connections import disconnect
 from flask_valetpro_stripe.enums import Mode, OperationState
-from flask_valetpro_stripe.payments import pages, unfinished
+from flask_valetpro_stripe.payments import unfinished
 from flask_valetpro_stripe.testing import Simulator
 from tests.hosts import Host
 from tests.payments.desk import LINKS, Desk, in_parallel, links_at, listening, made
-from tests.payments.test_refunds import REFUNDS, asked_for, at_stripe, give_back, paid, refunds_of
+from tests.payments.refunding import REFUNDS, asked_for, at_stripe, give_back, paid, refunds_of
 from tests.raw_keys.owner import Crash, put_transport
-from tests.reconcile.stage import age, look, run
+from tests.reconcile.stage import age, dashboard, look, run
+from tests.simulator.helpers import link_params
 
 MINUTES, HOURS = timedelta(minutes=2), timedelta(hours=25)
 KEY = "ticket-7"
@@ -155,22 +156,25 @@ def test_an_old_link_that_was_made_is_found_by_its_metadata(
 
 @pytest.mark.parametrize("fault", ["drop_before", "drop_after"])
 def test_an_old_link_is_looked_for_until_what_was_made_before(
-    light_host: Host, light_plaza: Desk, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, fault: str
+    light_host: Host, light_plaza: Desk, simulator: Simulator, fault: str
 ) -> None:
     """Stripe lists links without their times: a hotel may have thousands that were made before."""
-    monkeypatch.setattr(pages, "_PAGE", 2)
-    monkeypatch.setattr(unfinished, "_MOST_PAGES", 3)
-    for _ in range(6):
-        light_plaza.make()
+    client = dashboard(simulator, str(light_plaza.account))
+    for _ in range(100):
+        client.v1.payment_links.create(link_params())  # type: ignore[arg-type]
+    light_plaza.make()
     for operation in light_plaza.operations():
         age(light_plaza, operation, 2 * HOURS, "attempted_at", "created_at")
     payment = begin(light_plaza, fault, ago=HOURS)
     for _ in range(2):
         light_plaza.make()
+    simulator.requests.clear()
 
     report = look(light_host)
 
     assert report.problems == []
+    looked = [each for each in simulator.requests if (each.method, each.path) == ("GET", LINKS)]
+    assert len(looked) == 1, "The second page has older ones only."
     found = light_plaza.now(payment)
     assert (found.status, found.stripe_payment_link_id is None) == (
         ("FAILED", True) if fault == "drop_before" else ("PENDING", False)
@@ -194,17 +198,18 @@ def test_whom_we_do_not_ask_for_has_not_been_refused_by_stripe(
 
 
 def test_an_account_that_nobody_can_ask_keeps_no_other_waiting(
-    light_host: Host, light_plaza: Desk, light_seaside: Desk, monkeypatch: pytest.MonkeyPatch
+    light_host: Host, light_plaza: Desk, light_seaside: Desk
 ) -> None:
-    monkeypatch.setattr(unfinished, "MOST", 2)
     for key in ("one", "two", "three"):
         begin(light_plaza, "drop_after", ago=HOURS, idempotency_key=key)
     other = begin(light_seaside, "drop_after")
     with light_host.app.app_context():
         disconnect(light_host.state, light_host.tenant(light_plaza.tenant.id), Mode.test, actor="tests")
+        found = unfinished.find_unfinished(light_host.state, most=2)
 
     look(light_host)
 
+    assert {tenant_id for _, tenant_id, _ in found} == {light_plaza.tenant.id, light_seaside.tenant.id}
     assert light_seaside.now(other).stripe_payment_link_id is not None
 
 

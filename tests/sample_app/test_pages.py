@@ -47,7 +47,7 @@ def test_every_page_keeps_to_its_own_policy(people: Callable[[str], Browser]) ->
 
 
 def test_every_field_has_a_label_and_every_form_a_token(people: Callable[[str], Browser]) -> None:
-    staff = people("staff@plaza")
+    staff, forms = people("staff@plaza"), 0
     for path in PAGES:
         html = staff.get(path).text
         elements = _Markup(html).elements
@@ -59,6 +59,8 @@ def test_every_field_has_a_label_and_every_form_a_token(people: Callable[[str], 
         assert len(ids) == len(set(ids)), path
         posts = re.findall(r'<form[^>]*method="post".*?</form>', html, re.DOTALL)
         assert all('name="csrf_token"' in form for form in posts), path
+        forms += len(posts)
+    assert forms >= len(PAGES), "Signing out is a form of every page."
 
 
 def test_the_desk_is_not_kept_in_the_browser_s_cache(people: Callable[[str], Browser]) -> None:

@@ -334,10 +334,8 @@ def test_a_secret_that_is_encrypted_anew_meanwhile_is_moved_by_the_next_run(
 
 
 @pytest.mark.both
-def test_a_commit_whose_answer_is_lost_does_not_lose_the_secret(
-    host: Host, folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rekey, "_PAUSE", 0)
+def test_a_commit_whose_answer_is_lost_does_not_lose_the_secret(host: Host, folder: Folder) -> None:
+    host.state.pause = lambda seconds: None
     lost: list[str] = []
     folder.trouble["get", "after"] = once(lambda: lost.append("next commit"))
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from flask_valetpro_stripe.errors import SecretUnavailableError
-from flask_valetpro_stripe.secrets import Secret, remembered
+from flask_valetpro_stripe.secrets import Secret
 from flask_valetpro_stripe.secrets.aws import AwsStore
 from flask_valetpro_stripe.secrets.custom import CustomStore
 from flask_valetpro_stripe.secrets.remembered import PAUSE, REMEMBERED, RememberingStore
 from flask_valetpro_stripe.secrets.store import Label, down, unavailable
+from tests.clocks import Clock
 from tests.secrets.answers import answering
 from tests.secrets.stage import KEY, PLAZA, SEASIDE, HostsOwn, refusal
 
@@ -39,16 +40,6 @@ class CountedStore(HostsOwn):
         if self.is_down:
             raise down(self.name, "out of order")
         return super().put(label, secret)
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -113,12 +104,10 @@ def test_the_minute_of_a_tenant_is_not_prolonged_by_use(
     assert vault.asked == 2
 
 
-def test_memory_is_bounded(
-    store: RememberingStore, vault: CountedStore, stored: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remembered, "_MOST", 3)
-    store.get(PLAZA, stored)
+def test_memory_is_bounded(vault: CountedStore, clock: Clock, stored: str) -> None:
     own = CustomStore("in_memory", vault)
+    store = RememberingStore(own, clock=clock, most=3)
+    store.get(PLAZA, stored)
     others = [own.put(replace(PLAZA, connection=number), KEY) for number in range(3)]
     for number, other in enumerate(others):
         store.get(replace(PLAZA, connection=number), other)

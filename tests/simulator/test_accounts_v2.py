@@ -347,7 +347,10 @@ def test_change_that_asks_for_nothing_new_sends_no_thin_event(simulator: Simulat
 def test_accounts_not_made_through_v2_send_none(simulator: Simulator, plaza: Account) -> None:
     simulator.update_account(plaza.id, charges_enabled=False)
 
-    assert all(event["object"] == "event" for event in simulator.events)
+    assert [(event["object"], event["type"]) for event in simulator.events] == [
+        ("event", "account.application.authorized"),
+        ("event", "account.updated"),
+    ]
 
 
 def test_live_accounts_thin_events_reach_the_live_endpoint_only(simulator: Simulator) -> None:
@@ -390,4 +393,5 @@ def test_v1_lists_no_thin_events(
 ) -> None:
     _onboard(simulator, v2, hotel)
 
+    assert {event["object"] for event in simulator.events} >= {"v2.core.event"}
     assert [event.object for event in platform_client.v1.events.list({"limit": 100})] == []

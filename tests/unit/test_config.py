@@ -163,11 +163,12 @@ def test_what_cannot_work_is_refused_at_start_without_being_repeated(name: str, 
 
     assert str(refused).startswith(f"VALETPRO_STRIPE_{name} ")
     assert str(refused).endswith(".")
-    shown = "".join(traceback.format_exception(refused))
+    shown = [line for line in "".join(traceback.format_exception(refused)).splitlines() if "Error" in line]
+    assert shown
     for secret in (CANARY, KEY, SIGNING):
         assert secret not in str(refused)
         # The chain of causes is printed as well.
-        assert not any(secret in line for line in shown.splitlines() if "Error" in line)
+        assert not any(secret in line for line in shown)
 
 
 @pytest.mark.parametrize("name", CANNOT_WORK)

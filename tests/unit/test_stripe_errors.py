@@ -92,6 +92,7 @@ def assert_clean(error: BaseException) -> None:
     assert error.__context__ is None
     frames = list(frames_of(error))
     modules = {str(frame.f_globals["__name__"]).split(".")[0] for frame in frames}
+    assert "tests" in modules
     assert modules <= {"tests", "flask_valetpro_stripe", "_pytest"}, modules
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     assert CANARY not in "".join(shown.format())

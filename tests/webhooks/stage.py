@@ -11,12 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from werkzeug.test import TestResponse
 
-from flask_valetpro_stripe import Mode, payments, tenant_context
+from flask_valetpro_stripe import Mode, current_tenant, payments, tenant_context
 from flask_valetpro_stripe.testing import Simulator, make_event, sign
 from tests.hosts import Host, make_host
 
 URL = "/api/webhooks/stripe"
 PLAZA, SEASIDE = "acct_plaza", "acct_seaside"
+TAKEN = (200, "Taken.")
 #: Every refusal says this and nothing else.
 REFUSED = (400, "This is not a signed Stripe event.")
 
@@ -152,3 +153,14 @@ def make_stage(
             simulator.connect(account_id)
             host.connect(tenant, account_id)
         yield Stage(host, simulator, plaza, seaside)
+
+
+def seen_by_handlers(stage: Stage) -> list[tuple[str, Any]]:
+    """Return a list that fills with each event that reaches the host's handlers, and its tenant's name."""
+    seen: list[tuple[str, Any]] = []
+
+    @stage.host.valetpro.on("*")
+    def note(event: Any) -> None:
+        seen.append((event.event_id, current_tenant.name if current_tenant else None))
+
+    return seen

@@ -8,15 +8,13 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from flask_valetpro_stripe.testing import DROP_BEFORE, make_event
-from tests.servers import PostgreSQL
+from tests.servers import PostgreSQL, refuse
+from tests.webhooks.objects import session
 
-from .stage import PLAZA, Stage, answer, make_stage, ping
-from .test_payments import session
+from .stage import PLAZA, TAKEN, Stage, answer, make_stage, ping
 
-TAKEN = (200, "Taken.")
 AWAY = (503, "The event cannot be taken now. Deliver it again.")
 IMPATIENT = {"connect_args": {"timeout": 0.05}}
 
@@ -95,19 +93,6 @@ def test_a_postgresql_that_does_not_answer_is_a_503_until_it_is_back(postgresql:
         assert answer(stage.deliver(event)) == TAKEN
         assert stage.payment(payment).status == "COMPLETED"
         assert len(stage.rows()) == 2
-
-
-def refuse(server: PostgreSQL, url: str, away: bool) -> None:
-    """Let the server refuse every connection to a database, and end those that are open; or let it take them again."""
-    name = sa.make_url(url).database
-    engine = sa.create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as admin:
-        admin.execute(sa.text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {"false" if away else "true"}'))
-        if away:
-            admin.execute(
-                sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": name}
-            )
-    engine.dispose()
 
 
 def test_a_pool_without_free_connections_is_a_503(postgres_url: str) -> None:

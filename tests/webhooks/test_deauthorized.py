@@ -10,9 +10,7 @@ import pytest
 from flask_valetpro_stripe import Mode, connections, signals
 from flask_valetpro_stripe.testing import make_event
 
-from .stage import PLAZA, SEASIDE, Stage, answer, make_stage, ping
-
-TAKEN = (200, "Taken.")
+from .stage import PLAZA, SEASIDE, TAKEN, Stage, answer, make_stage, ping
 
 
 def deauthorized(

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import mapped_column
 
 from flask_valetpro_stripe import AccountType, Mode, current_stripe, current_tenant, errors, payments, signals
+from flask_valetpro_stripe.testing import make_event
 from tests.engines.box import Box
+from tests.webhooks.objects import session
 
-from .stage import PLAZA, SEASIDE, Stage, answer, make_stage, ping
-from .test_payments import make_event, session
+from .stage import PLAZA, SEASIDE, TAKEN, Stage, answer, make_stage, ping
 
-TAKEN = (200, "Taken.")
 FAILED = (500, "A handler failed. Deliver the event again.")
 
 

@@ -15,9 +15,10 @@ from flask_valetpro_stripe.models import locked
 from flask_valetpro_stripe.models.types import utcnow
 from flask_valetpro_stripe.payments.paid import mark_paid
 from flask_valetpro_stripe.testing import make_event
+from tests.webhooks.objects import CONTRADICTION, intent, operation_of, session
+from tests.webhooks.stage import TAKEN
 
 from .stage import PLAZA, Stage, answer, make_stage
-from .test_payments import CONTRADICTION, TAKEN, intent, operation_of, session
 
 Listen = Callable[[Stage, list[str]], object]
 

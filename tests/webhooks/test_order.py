@@ -11,10 +11,9 @@ import pytest
 import stripe
 
 from flask_valetpro_stripe.testing import CardDeclined, make_event
+from tests.webhooks.objects import charge, intent, operation_of, refund, session
 
 from .stage import PLAZA, Stage, answer
-from .test_payments import charge, intent, operation_of, session
-from .test_refunds import refund
 
 PAID = ("checkout.session.completed", "payment_intent.succeeded", "charge.succeeded", "payment_intent.payment_failed")
 DECLINED_CARD = "4000000000000002"

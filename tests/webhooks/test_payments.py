@@ -11,19 +11,10 @@ import sqlalchemy as sa
 from flask_valetpro_stripe import AccountType
 from flask_valetpro_stripe.payments.find import OPERATION_METADATA
 from flask_valetpro_stripe.testing import make_event
+from tests.webhooks.objects import CONTRADICTION, charge, intent, operation_of, session
+from tests.webhooks.stage import TAKEN
 
 from .stage import PLAZA, SEASIDE, Stage, answer, make_stage
-
-TAKEN = (200, "Taken.")
-CONTRADICTION = "Stripe's amount or currency is not the payment's, so the event was not applied."
-
-
-def operation_of(stage: Stage, payment: Any) -> str:
-    """Return the id that ties a payment to its objects at Stripe."""
-    model = stage.host.valetpro.models.Operation
-    with stage.host.app.app_context():
-        found: str = stage.host.db.session.scalars(sa.select(model.id).where(model.payment_id == payment.id)).one()
-        return found
 
 
 def untouched(stage: Stage, payment: Any) -> bool:
@@ -36,52 +27,6 @@ def untouched(stage: Stage, payment: Any) -> bool:
         None,
         None,
     )
-
-
-def session(payment: Any, **changes: Any) -> dict[str, Any]:
-    """Return a paid Checkout Session of a payment's link."""
-    return {
-        "id": "cs_test_1",
-        "object": "checkout.session",
-        "amount_total": payment.amount,
-        "currency": payment.currency,
-        "payment_intent": "pi_1",
-        "payment_link": payment.stripe_payment_link_id,
-        "payment_status": "paid",
-        "status": "complete",
-        "metadata": {},
-    } | changes
-
-
-def intent(payment: Any, operation: str, **changes: Any) -> dict[str, Any]:
-    """Return a succeeded PaymentIntent of a payment's link."""
-    return {
-        "id": "pi_1",
-        "object": "payment_intent",
-        "amount": payment.amount,
-        "amount_received": payment.amount,
-        "currency": payment.currency,
-        "status": "succeeded",
-        "latest_charge": "ch_1",
-        "last_payment_error": None,
-        "metadata": {OPERATION_METADATA: operation},
-    } | changes
-
-
-def charge(payment: Any, operation: str | None, **changes: Any) -> dict[str, Any]:
-    """Return a paid charge of a payment's link."""
-    return {
-        "id": "ch_1",
-        "object": "charge",
-        "amount": payment.amount,
-        "amount_refunded": 0,
-        "currency": payment.currency,
-        "paid": True,
-        "payment_intent": "pi_1",
-        "receipt_url": "https://pay.example/receipt",
-        "status": "succeeded",
-        "metadata": {OPERATION_METADATA: operation} if operation else {},
-    } | changes
 
 
 @pytest.mark.oldest

@@ -13,10 +13,10 @@ from flask_valetpro_stripe.testing import Simulator, make_event
 from tests.engines.box import Box
 from tests.hosts import make_host
 from tests.raw_keys.owner import Owner
+from tests.webhooks.refunding import hearing, in_the_dashboard, refunds, standing
+from tests.webhooks.stage import TAKEN
 
 from .stage import PLAZA, SEASIDE, Stage, answer, make_stage
-from .test_payments import TAKEN
-from .test_refunds import hearing, in_the_dashboard, refunds, standing
 
 AWAY = (503, "The event cannot be taken now. Deliver it again.")
 

@@ -7,24 +7,12 @@ from typing import Any
 
 import pytest
 
-from flask_valetpro_stripe import AccountType, Mode, OnboardingStatus, connections, current_tenant
+from flask_valetpro_stripe import AccountType, Mode, OnboardingStatus, connections
 from flask_valetpro_stripe.onboarding import status
 from flask_valetpro_stripe.testing import make_event
+from tests.webhooks.stage import TAKEN, seen_by_handlers
 
 from .stage import PLAZA, SEASIDE, Stage, answer, make_stage, ping
-
-TAKEN = (200, "Taken.")
-
-
-def seen_by_handlers(stage: Stage) -> list[tuple[str, Any]]:
-    """Return a list that fills with each event that reaches the host's handlers, and its tenant's name."""
-    seen: list[tuple[str, Any]] = []
-
-    @stage.host.valetpro.on("*")
-    def note(event: Any) -> None:
-        seen.append((event.event_id, current_tenant.name if current_tenant else None))
-
-    return seen
 
 
 @pytest.mark.oldest

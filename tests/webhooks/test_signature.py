@@ -13,9 +13,8 @@ import pytest
 
 from flask_valetpro_stripe.config import read_config
 from flask_valetpro_stripe.testing import sign
-from flask_valetpro_stripe.webhooks import verify as verify_module
-from flask_valetpro_stripe.webhooks import views
 from flask_valetpro_stripe.webhooks.verify import Endpoint, RefusedError, platform_endpoints, verify
+from tests.clocks import Clock
 
 from .stage import REFUSED, Stage, answer, make_stage, ping
 
@@ -28,15 +27,8 @@ def v1(secret: str, timestamp: int, body: bytes = BODY) -> str:
 
 
 @pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> int:
+def now() -> int:
     """The present, standing still."""
-
-    class Clock:
-        @staticmethod
-        def time() -> float:
-            return 1_800_000_000.0
-
-    monkeypatch.setattr(verify_module, "time", Clock)
     return 1_800_000_000
 
 
@@ -53,13 +45,13 @@ def endpoints() -> tuple[Endpoint, ...]:
 
 @pytest.mark.parametrize("secret", [NEW, OLD])
 def test_each_secret_of_a_scope_is_accepted(now: int, endpoints: tuple[Endpoint, ...], secret: str) -> None:
-    found = verify(BODY, f"t={now},v1={v1(secret, now)}", endpoints)
+    found = verify(BODY, f"t={now},v1={v1(secret, now)}", endpoints, now=now)
 
     assert found.scope == "platform:test:connect"
 
 
 def test_the_secret_tells_scope_and_mode(now: int, endpoints: tuple[Endpoint, ...]) -> None:
-    found = verify(BODY, f"t={now},v1={v1(OTHER, now)}", endpoints)
+    found = verify(BODY, f"t={now},v1={v1(OTHER, now)}", endpoints, now=now)
 
     assert (found.mode, found.connect) == ("live", False)
 
@@ -71,7 +63,7 @@ def test_while_a_secret_is_rolled_any_of_the_signatures_may_be_ours(
     signatures = [f"v1={'0' * 64}", f"v0={v1(OTHER, now)}", f"v0={'1' * 64}"]
     signatures.insert(place, f"v1={v1(OLD, now)}")
 
-    found = verify(BODY, f"t={now}," + ",".join(signatures), endpoints)
+    found = verify(BODY, f"t={now}," + ",".join(signatures), endpoints, now=now)
 
     assert found.scope == "platform:test:connect"
 
@@ -82,7 +74,7 @@ def test_a_signature_counts_for_five_minutes_both_ways(
 ) -> None:
     then = now + seconds
 
-    assert verify(BODY, f"t={then},v1={v1(NEW, then)}", endpoints)
+    assert verify(BODY, f"t={then},v1={v1(NEW, then)}", endpoints, now=now)
 
 
 @pytest.mark.parametrize("seconds", [-301, 301, -86_400, 86_400, 10**11])
@@ -92,7 +84,7 @@ def test_a_signature_from_the_past_or_the_future_is_refused(
     then = now + seconds
 
     with pytest.raises(RefusedError):
-        verify(BODY, f"t={then},v1={v1(NEW, then)}", endpoints)
+        verify(BODY, f"t={then},v1={v1(NEW, then)}", endpoints, now=now)
 
 
 def malformed() -> Iterator[tuple[str, str | None]]:
@@ -134,13 +126,13 @@ def written(header: str | None, now: int) -> str | None:
 @pytest.mark.parametrize("header", [pytest.param(header, id=name) for name, header in malformed()])
 def test_a_malformed_header_is_refused(now: int, endpoints: tuple[Endpoint, ...], header: str | None) -> None:
     with pytest.raises(RefusedError):
-        verify(BODY, written(header, now), endpoints)
+        verify(BODY, written(header, now), endpoints, now=now)
 
 
 def test_ten_signatures_are_still_read(now: int, endpoints: tuple[Endpoint, ...]) -> None:
     header = f"t={now}" + f",v1={'0' * 64}" * 9 + f",v1={v1(NEW, now)}"
 
-    assert verify(BODY, header, endpoints)
+    assert verify(BODY, header, endpoints, now=now)
 
 
 def test_a_scope_without_secret_accepts_nothing(now: int) -> None:
@@ -149,7 +141,7 @@ def test_a_scope_without_secret_accepts_nothing(now: int) -> None:
     )
     for secret in ("", "None", "whsec_", NEW):
         with pytest.raises(RefusedError):
-            verify(BODY, f"t={now},v1={v1(secret, now)}", nothing)
+            verify(BODY, f"t={now},v1={v1(secret, now)}", nothing, now=now)
 
 
 def test_the_signature_is_over_the_raw_bytes(light_stage: Stage) -> None:
@@ -234,16 +226,9 @@ def test_a_rolled_secret_works_next_to_the_new_one_over_http(sqlite_url: str) ->
 
 
 def test_signatures_that_do_not_fit_are_warned_of_now_and_then_and_each_app_speaks_for_itself(
-    light_stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    light_stage: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Clock:
-        now = 1000.0
-
-        @classmethod
-        def monotonic(cls) -> float:
-            return cls.now
-
-    monkeypatch.setattr(views, "time", Clock)
+    clock = light_stage.host.state.clock = Clock()
     body = json.dumps(ping()).encode()
 
     def warned(*at: Stage) -> int:
@@ -256,8 +241,8 @@ def test_signatures_that_do_not_fit_are_warned_of_now_and_then_and_each_app_spea
     with make_stage(f"sqlite:///{tmp_path / 'other.sqlite3'}") as other:
         assert warned(light_stage, light_stage, light_stage) == 1
         assert warned(other, other) == 1
-    Clock.now += 59
+    clock.move(59)
     assert warned(light_stage) == 0
-    Clock.now += 2
+    clock.move(2)
     assert warned(light_stage, light_stage) == 1
     assert "whsec" not in caplog.text

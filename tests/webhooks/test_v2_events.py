@@ -11,11 +11,10 @@ import pytest
 from flask_valetpro_stripe import AccountType, Mode, signals
 from flask_valetpro_stripe.onboarding import account_links
 from flask_valetpro_stripe.testing import make_event, sign
+from tests.webhooks.stage import TAKEN, seen_by_handlers
 
 from .stage import PLAZA, REFUSED, Stage, answer
-from .test_routing import seen_by_handlers
 
-TAKEN = (200, "Taken.")
 REQUIREMENTS = "v2.core.account[requirements].updated"
 CAPABILITY = "v2.core.account[configuration.merchant].capability_status_updated"
 IDENTITY = "v2.core.account[identity].updated"

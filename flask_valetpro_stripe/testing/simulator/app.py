@@ -42,6 +42,7 @@ class Simulator(GuestsAndBanks):
     :param public_url: where the host app can be reached; webhooks go there, and OAuth only returns to there.
     :param clock: seconds since the epoch; replace it to control time.
     :param refuse_private_urls: refuse webhook endpoints on localhost and private addresses, as Stripe does.
+    :param most_webhook_endpoints: how many an account may have in each mode.
     :param accounts_v1: False refuses ``POST /v1/accounts``, as Stripe does for platforms that began with v2.
     """
 
@@ -53,6 +54,7 @@ class Simulator(GuestsAndBanks):
         clock: Callable[[], float] = time.time,
         platform_name: str = "ValetPro",
         refuse_private_urls: bool = False,
+        most_webhook_endpoints: int = 16,
         accounts_v1: bool = True,
     ) -> None:
         self.base_url = base_url.rstrip("/")
@@ -61,6 +63,7 @@ class Simulator(GuestsAndBanks):
         self._log = RequestLog()
         self._ledger = Ledger(clock=clock, base_url=self.base_url)
         self._ledger.refuse_private_urls = refuse_private_urls
+        self._ledger.most_webhook_endpoints = most_webhook_endpoints
         self._ledger.accounts_v1 = accounts_v1
         self._mail = Mailroom(self._ledger, self.faults, clock)
         self.platform = self._ledger.open_account(Account(name=platform_name))

@@ -72,6 +72,7 @@ class Ledger:
         self.publishable_keys: dict[str, ApiKey] = {}
         """Apart from the others, as they must never pass for a secret one."""
         self.refuse_private_urls = False
+        self.most_webhook_endpoints = 16
         self.accounts_v1 = True
         """False for a platform so new that it may only create accounts through v2."""
         self.connections: set[tuple[str, bool]] = set()

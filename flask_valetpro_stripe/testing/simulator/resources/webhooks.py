@@ -10,8 +10,6 @@ from ..ledger import Json, Scope
 from ..lists import page
 from ..routing import Route
 
-MOST = 16
-
 
 def _check_owner(scope: Scope) -> None:
     if scope.application:
@@ -45,9 +43,10 @@ def _check_publicity(scope: Scope, url: str) -> None:
 def _create(scope: Scope, params: Json) -> Json:
     _check_owner(scope)
     _check_url(scope, params["url"])
-    if len(scope.list("webhook_endpoint")) >= MOST:
+    most = scope.ledger.most_webhook_endpoints
+    if len(scope.list("webhook_endpoint")) >= most:
         mode = "live" if scope.livemode else "test"
-        raise ApiError(400, f"You have reached the maximum of {MOST} {mode} webhook endpoints.")
+        raise ApiError(400, f"You have reached the maximum of {most} {mode} webhook endpoints.")
     endpoint = make_endpoint(scope, params)
     return {**endpoint.data, "secret": endpoint.private["secrets"][-1][0]}
 
