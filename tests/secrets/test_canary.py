@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -21,7 +19,6 @@ def run(database_url: str, *flags: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.both
 def test_no_secret_appears_anywhere_whatever_succeeds_or_fails(database_url: str) -> None:
     found = run(database_url)
 
