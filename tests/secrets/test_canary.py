@@ -6,8 +6,6 @@ import json
 import sys
 from typing import Any
 
-import pytest
-
 from tests.children import run_program
 
 
@@ -17,7 +15,6 @@ def run(database_url: str, *flags: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.both
 def test_no_secret_appears_anywhere_whatever_succeeds_or_fails(database_url: str) -> None:
     found = run(database_url)
 

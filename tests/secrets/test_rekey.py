@@ -340,7 +340,7 @@ def test_an_app_without_encryption_keys_is_told_so(sqlite_url: str) -> None:
     )
 
 
-@pytest.mark.both
+@pytest.mark.on("postgresql")
 def test_rekey_under_load(database_url: str) -> None:
     """Readers read, a writer writes, and the rotation is killed again and again."""
     with host_with(database_url, OLD, NEW) as stale:

@@ -157,7 +157,6 @@ def test_it_starts_before_the_tables_are_upgraded(database_url: str) -> None:
     close(app, db)
 
 
-@pytest.mark.both
 @pytest.mark.parametrize(
     "address", ["postgresql+psycopg://nobody@127.0.0.1:{port}/none", "sqlite:////nowhere/{port}.db"]
 )
