@@ -61,7 +61,7 @@ pytest-old-sqlalchemy: $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready ## Run them on 
 
 # One after the other: each of these takes all of the machine.
 chaos: parts $(READY) $(HTMX) ## Run the chaos tests at their full size, which takes hours
-	CHAOS=full $(BIN)/python -m pytest $(or $(PYTEST),tests/chaos)
+	CHAOS=full $(BIN)/python -m pytest --all $(or $(PYTEST),tests/chaos)
 
 assets: $(HTMX) ## Bring htmx into the package
 
