@@ -19,7 +19,7 @@ from tests.guards import only_loopback, refuse_sockets_beyond_loopback, untouche
 from tests.servers import PostgreSQL, running_postgresql
 from tools.system_parts import PARTS, Part, missing
 
-#: Features of Chromium that are off: what Playwright turns off, since the last list counts, and the address bar's menus,
+#: Features of Chromium that are off: what Playwright turns off, as the last list counts, and the address bar's menus,
 #: two processes in each window, which cost more than the window itself.
 FEATURES_OFF = """
     AimEnabled AvoidCorsURLLoaderRestartOnRedirect AvoidUnnecessaryBeforeUnloadCheckSync DestroyProfileOnBrowserClose
