@@ -23,7 +23,16 @@ from tests.guards import only_loopback, refuse_sockets_beyond_loopback, untouche
 from tests.servers import PostgreSQL, running_postgresql  # noqa: E402
 from tools.system_parts import PARTS, Part, missing  # noqa: E402
 
+#: Features of Chromium that are off: what Playwright turns off, as the last list counts, and the address bar's menus,
+#: two processes in each window, which cost more than the window itself.
+FEATURES_OFF = """
+    AimEnabled AvoidCorsURLLoaderRestartOnRedirect AvoidUnnecessaryBeforeUnloadCheckSync DestroyProfileOnBrowserClose
+    HttpsFirstBalancedModeAutoEnable HttpsUpgrades LensOverlay MediaRouter NetworkTimeServiceQuerying OptimizationHints
+    PaintHolding PreconnectToSearch PreloadTopChromeWebUI ThirdPartyStoragePartitioning WebUIOmniboxAimPopup
+    WebUIOmniboxFullPopup WebUIOmniboxPopup
+""".split()
 CHROMIUM_FLAGS = [
+    f"--disable-features={','.join(FEATURES_OFF)}",
     "--no-sandbox",
     "--disable-background-networking",
     "--disable-component-update",

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.browser.looks import Look
 from tests.browser.stage import HOSTS_LAYOUT, OWN_LAYOUT, Stage, staged
 
-LAYOUTS = {"our layout, htmx 4": OWN_LAYOUT, "a host's layout, htmx 2": HOSTS_LAYOUT}
+LAYOUTS = {"ours, htmx 4": OWN_LAYOUT, "the host's, htmx 2": HOSTS_LAYOUT}
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +24,9 @@ def chromium(browser_type_launch_args: dict[str, Any]) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(params=LAYOUTS.values(), ids=list(LAYOUTS))
-def stage(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[Stage]:
-    with staged(sqlite_url, request.param) as made:
-        yield made
-
-
 @pytest.fixture
-def own_stage(sqlite_url: str) -> Iterator[Stage]:
-    with staged(sqlite_url) as made:
+def stage(look: Look, sqlite_url: str) -> Iterator[Stage]:
+    """A stage whose pages open in the test's look."""
+    with staged(sqlite_url, LAYOUTS[look.layout]) as made:
+        made.look = look.context
         yield made

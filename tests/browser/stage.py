@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Flask, send_file
 from jinja2 import DictLoader
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from werkzeug.serving import make_server
 
 from flask_valetpro_stripe import Mode
@@ -50,11 +50,15 @@ class Stage:
     admin: Any
     #: What a browser complained about: broken policies, failed scripts.
     complaints: list[str] = field(default_factory=list)
+    #: Options of each browser context.
+    look: Mapping[str, Any] = field(default_factory=dict)
+    contexts: list[BrowserContext] = field(default_factory=list)
 
     def open(self, browser: Browser, **look: Any) -> Page:
         """Return the settings page in a new browser window of the admin, with a clock that tests may move."""
-        context = browser.new_context(**look)
+        context = browser.new_context(**{**self.look, **look})
         context.set_default_timeout(seconds(30) * 1000)
+        self.contexts.append(context)
         cookie = self.host.client_as(self.admin).get_cookie("session")
         assert cookie
         context.add_cookies([{"name": "session", "value": cookie.value, "url": self.address}])
@@ -110,7 +114,10 @@ def staged(database_url: str, config: Mapping[str, Any] = OWN_LAYOUT) -> Iterato
         host.app.add_url_rule("/htmx-2.js", "htmx_2", lambda: send_file(HTMX_2))
         tenant = host.make_tenant("Plaza")
         with serving(host.app, address), simulating(simulator, stripe_address):
-            yield Stage(host, simulator, address, tenant, host.make_user(tenant))
+            stage = Stage(host, simulator, address, tenant, host.make_user(tenant))
+            yield stage
+            for context in stage.contexts:
+                context.close()
 
 
 @contextmanager

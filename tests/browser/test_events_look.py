@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -13,7 +13,17 @@ from playwright.sync_api import Browser, Page, expect
 from flask_valetpro_stripe import Mode, payments, tenant_context
 from flask_valetpro_stripe.enums import EventStatus
 from flask_valetpro_stripe.models.types import utcnow
-from tests.browser.looking import DESKTOP, PHONE, assert_accessible, assert_fits, card
+from tests.browser.looking import assert_accessible, assert_fits, card
+from tests.browser.looks import (
+    HOSTS,
+    HOSTS_PHONE_NO_SCRIPT,
+    NO_SCRIPT,
+    OURS,
+    OURS_DARK_PHONE,
+    by_turns,
+    each_seen_in,
+    seen_in,
+)
 from tests.browser.stage import Stage
 
 pytestmark = pytest.mark.browser
@@ -85,44 +95,31 @@ def fails(stage: Stage) -> list[bool]:
 
 
 STATES: dict[str, Callable[[Stage], None]] = {"no events": lambda stage: None, "events of all kinds": all_kinds}
-LOOKS: list[tuple[Literal["light", "dark"], dict[str, Any]]] = [
-    ("light", DESKTOP),
-    ("dark", DESKTOP),
-    ("light", PHONE),
-    ("dark", PHONE),
-]
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.slow("axe looks at fifty rows")
+@each_seen_in("state", by_turns(STATES, OURS, OURS_DARK_PHONE))
 def test_nobody_is_shut_out_by_the_inbox_in_light_or_dark_on_a_phone_or_a_desk(
-    own_stage: Stage, chromium: Browser, state: str
+    stage: Stage, chromium: Browser, state: str
 ) -> None:
-    STATES[state](own_stage)
+    STATES[state](stage)
     # Without motion: colours in the middle of their change would be measured.
-    page = open_events(own_stage, chromium, reduced_motion="reduce")
-    for scheme, size in LOOKS:
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size(size["viewport"])
-        assert_accessible(page)
-        assert_fits(page)
-        for choice in page.locator(".vp-choice").all():
-            box = choice.bounding_box()
-            assert box
-            assert box["height"] >= 44
+    page = open_events(stage, chromium, reduced_motion="reduce")
+    assert_accessible(page)
+    assert_fits(page)
     if state == "events of all kinds":
         expect(page.get_by_role("row")).to_have_count(51)
         expect(page.get_by_role("button", name="Handle again")).to_have_count(3)
-    assert own_stage.complaints == []
+    assert stage.complaints == []
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-def test_an_event_that_failed_is_found_and_handled_again_without_script(
-    inbox: Stage, chromium: Browser, script: bool
-) -> None:
+@pytest.mark.slow("loads a page for each step")
+@seen_in(HOSTS, NO_SCRIPT, needs_script=False)
+def test_an_event_that_failed_is_found_and_handled_again_without_script(inbox: Stage, chromium: Browser) -> None:
     mistakes = fails(inbox)
     receive(inbox, 0, "charge.failed", EventStatus.dead, error="KeyError: 1", attempts=16)
     receive(inbox, 1, "charge.succeeded", EventStatus.processed)
-    page = inbox.open(chromium, java_script_enabled=script)
+    page = inbox.open(chromium)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     card(page).get_by_role("link", name="See what needs attention in test mode").click()
@@ -148,9 +145,10 @@ def test_an_event_that_failed_is_found_and_handled_again_without_script(
     assert inbox.complaints == []
 
 
+@seen_in(OURS_DARK_PHONE)
 def test_a_refusal_is_said_aloud_and_accessible_too(inbox: Stage, chromium: Browser) -> None:
     key = receive(inbox, 0, "charge.failed", EventStatus.dead)
-    page = open_events(inbox, chromium, color_scheme="dark", **PHONE)
+    page = open_events(inbox, chromium, reduced_motion="reduce")
     with inbox.host.context():
         row = inbox.host.db.session.get(inbox.host.state.models.WebhookEvent, key)
         row.status = EventStatus.processed
@@ -166,6 +164,8 @@ def test_a_refusal_is_said_aloud_and_accessible_too(inbox: Stage, chromium: Brow
     assert_fits(page)
 
 
+@pytest.mark.slow("loads a page for each step")
+@seen_in(HOSTS, needs_script=False)
 def test_the_inbox_is_read_to_its_end_with_the_keyboard_alone(inbox: Stage, chromium: Browser) -> None:
     for number in range(60):
         receive(inbox, number, "payout.paid", EventStatus.processed)
@@ -190,6 +190,7 @@ def test_the_inbox_is_read_to_its_end_with_the_keyboard_alone(inbox: Stage, chro
     assert inbox.complaints == []
 
 
+@seen_in(OURS)
 def test_a_link_that_has_the_focus_keeps_it_when_the_card_is_brought_up_to_date(
     inbox: Stage, chromium: Browser
 ) -> None:
@@ -207,6 +208,7 @@ def test_a_link_that_has_the_focus_keeps_it_when_the_card_is_brought_up_to_date(
     expect(page.get_by_role("heading", name="Events from Stripe")).to_be_visible()
 
 
+@seen_in(HOSTS_PHONE_NO_SCRIPT, needs_script=False)
 def test_an_id_is_copied_as_a_whole(inbox: Stage, chromium: Browser) -> None:
     receive(inbox, 0, "charge.succeeded", EventStatus.processed)
     page = open_events(inbox, chromium)

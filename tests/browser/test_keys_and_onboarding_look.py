@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from flask_valetpro_stripe.testing import Account
-from tests.browser.looking import DESKTOP, PHONE, assert_accessible, assert_fits, card
+from tests.browser.looking import assert_accessible, assert_fits, card
+from tests.browser.looks import (
+    HOSTS,
+    HOSTS_PHONE_NO_SCRIPT,
+    NO_SCRIPT,
+    OURS,
+    OURS_DARK_PHONE,
+    by_turns,
+    each_seen_in,
+    seen_in,
+)
 from tests.browser.stage import Stage
 
 pytestmark = pytest.mark.browser
@@ -112,29 +121,24 @@ STATES: dict[str, Callable[[Stage, Page], None]] = {
 }
 
 
-@pytest.mark.parametrize("state", STATES)
-def test_nobody_is_shut_out_in_light_or_dark_on_a_phone_or_a_desk(
-    own_stage: Stage, chromium: Browser, state: str
-) -> None:
+@pytest.mark.slow("enters keys first, and has axe look at the page")
+@each_seen_in("state", by_turns(STATES, OURS, OURS_DARK_PHONE, HOSTS))
+def test_nobody_is_shut_out_in_light_or_dark_on_a_phone_or_a_desk(stage: Stage, chromium: Browser, state: str) -> None:
     # Without motion: colours in the middle of their change would be measured.
-    page = own_stage.open(chromium, reduced_motion="reduce", **DESKTOP)
-    STATES[state](own_stage, page)
+    page = stage.open(chromium, reduced_motion="reduce")
+    STATES[state](stage, page)
     for summary in page.locator("details:not([open]) > summary").all():
         if summary.is_visible():
             summary.click()
 
-    looks: list[tuple[Literal["light", "dark"], dict[str, Any]]] = [("light", DESKTOP), ("dark", PHONE)]
-    for scheme, size in looks:
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size(size["viewport"])
-        assert_accessible(page)
-        assert_fits(page)
-    assert [each for each in own_stage.complaints if "422" not in each] == []
+    assert_accessible(page)
+    assert_fits(page)
+    assert [each for each in stage.complaints if "422" not in each] == []
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-def test_a_mistake_is_in_view_with_its_field_focused_and_empty(stage: Stage, chromium: Browser, script: bool) -> None:
-    page = stage.open(chromium, java_script_enabled=script, **PHONE)
+@seen_in(OURS_DARK_PHONE, HOSTS_PHONE_NO_SCRIPT, needs_script=False)
+def test_a_mistake_is_in_view_with_its_field_focused_and_empty(stage: Stage, chromium: Browser) -> None:
+    page = stage.open(chromium)
     a_mistake(stage, page)
 
     expect(page).to_have_title("Error: Payment settings")
@@ -149,8 +153,9 @@ def test_a_mistake_is_in_view_with_its_field_focused_and_empty(stage: Stage, chr
     )
 
 
+@seen_in(OURS_DARK_PHONE)
 def test_a_mistake_of_no_one_field_is_focused_itself(stage: Stage, chromium: Browser) -> None:
-    page = stage.open(chromium, **PHONE)
+    page = stage.open(chromium)
     enter(page, "sk_test_0123456789")
 
     expect(page.get_by_role("alert")).to_contain_text("Stripe does not accept the API key")
@@ -158,11 +163,10 @@ def test_a_mistake_of_no_one_field_is_focused_itself(stage: Stage, chromium: Bro
     expect(page.get_by_role("alert")).to_be_in_viewport(ratio=1)
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-def test_keys_are_entered_exchanged_brought_back_and_destroyed_without_script(
-    stage: Stage, chromium: Browser, script: bool
-) -> None:
-    page = stage.open(chromium, java_script_enabled=script)
+@pytest.mark.slow("loads a page for each step")
+@seen_in(HOSTS, NO_SCRIPT, needs_script=False)
+def test_keys_are_entered_exchanged_brought_back_and_destroyed_without_script(stage: Stage, chromium: Browser) -> None:
+    page = stage.open(chromium)
     account = connect_by_keys(stage, page)
     newer = stage.simulator.create_restricted_key(account.id)
 
@@ -185,11 +189,12 @@ def test_keys_are_entered_exchanged_brought_back_and_destroyed_without_script(
     assert [each for each in stage.complaints if "422" not in each] == []
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+@pytest.mark.slow("loads a page for each step")
+@seen_in(OURS, HOSTS_PHONE_NO_SCRIPT, needs_script=False)
 def test_an_account_is_set_up_at_stripe_and_its_dashboard_opened_without_script(
-    stage: Stage, chromium: Browser, script: bool
+    stage: Stage, chromium: Browser
 ) -> None:
-    page = stage.open(chromium, java_script_enabled=script)
+    page = stage.open(chromium)
 
     open_part(page, "Make a new Stripe account")
     page.get_by_role("button", name="Set up an Express account").click()

@@ -11,7 +11,17 @@ from playwright.sync_api import Browser, Page, expect
 from flask_valetpro_stripe import AccountType, Mode
 from flask_valetpro_stripe.connections import revoke
 from flask_valetpro_stripe.enums import EventStatus
-from tests.browser.looking import DESKTOP, PHONE, assert_accessible, assert_fits, card
+from tests.browser.looking import assert_accessible, assert_fits, card
+from tests.browser.looks import (
+    HOSTS,
+    HOSTS_PHONE_NO_SCRIPT,
+    NO_SCRIPT,
+    OURS,
+    OURS_DARK_PHONE,
+    by_turns,
+    each_seen_in,
+    seen_in,
+)
 from tests.browser.stage import Stage, staged
 
 pytestmark = pytest.mark.browser
@@ -67,26 +77,25 @@ STATES: dict[str, Callable[[Stage], object]] = {
 }
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.slow("has axe look at the page")
+@each_seen_in("state", by_turns(STATES, OURS, OURS_DARK_PHONE, HOSTS))
 def test_nobody_is_shut_out_by_the_page_in_light_or_dark_on_a_phone_or_a_desk(
-    own_stage: Stage, chromium: Browser, state: str
+    stage: Stage, chromium: Browser, state: str
 ) -> None:
-    STATES[state](own_stage)
+    STATES[state](stage)
+    # Without motion: colours in the middle of their change would be measured.
+    page = stage.open(chromium, reduced_motion="reduce")
+    for summary in page.locator("summary").all():
+        summary.click()
 
-    for scheme, size in (("light", DESKTOP), ("dark", PHONE)):
-        page = own_stage.open(chromium, color_scheme=scheme, **size)
-        for summary in page.locator("summary").all():
-            summary.click()
-
-        assert_accessible(page)
-        assert_fits(page)
-        page.context.close()
-
-    assert own_stage.complaints == []
+    assert_accessible(page)
+    assert_fits(page)
+    assert stage.complaints == []
 
 
+@seen_in(HOSTS)
 def test_a_refusal_is_accessible_too_and_names_what_is_missing(stage: Stage, chromium: Browser) -> None:
-    page = stage.open(chromium, color_scheme="dark")
+    page = stage.open(chromium, reduced_motion="reduce")
 
     page.get_by_role("button", name="Switch to live mode").click()
 
@@ -108,6 +117,7 @@ def test_an_unconfigured_platform_says_what_the_operator_must_set(sqlite_url: st
         assert stage.complaints == []
 
 
+@seen_in(OURS, HOSTS)
 def test_events_and_badges_arrive_by_themselves_and_leave_the_rest_alone(stage: Stage, chromium: Browser) -> None:
     stage.connect()
     page = stage.open(chromium)
@@ -135,6 +145,7 @@ def test_events_and_badges_arrive_by_themselves_and_leave_the_rest_alone(stage: 
     assert stage.complaints == []
 
 
+@seen_in(OURS_DARK_PHONE)
 def test_only_what_is_new_is_said_aloud(stage: Stage, chromium: Browser) -> None:
     stage.connect()
     stage.receive("charge.succeeded")
@@ -153,6 +164,7 @@ def test_only_what_is_new_is_said_aloud(stage: Stage, chromium: Browser) -> None
     assert news.evaluate("news => news.mark === news.firstElementChild"), "The same news was said twice."
 
 
+@seen_in(HOSTS)
 def test_a_refresh_that_fails_leaves_the_page_as_it_is(stage: Stage, chromium: Browser) -> None:
     stage.connect()
     page = stage.open(chromium)
@@ -166,6 +178,7 @@ def test_a_refresh_that_fails_leaves_the_page_as_it_is(stage: Stage, chromium: B
     expect(page.get_by_text("Broken")).to_have_count(0)
 
 
+@seen_in(OURS_DARK_PHONE)
 def test_a_page_whose_session_ended_asks_to_sign_in(stage: Stage, chromium: Browser) -> None:
     page = stage.open(chromium)
     page.context.clear_cookies()
@@ -175,10 +188,11 @@ def test_a_page_whose_session_ended_asks_to_sign_in(stage: Stage, chromium: Brow
     expect(page).to_have_url(re.compile(r"/sign-in\?next=%2Fsettings%2Fpayments%2F$"))
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-def test_connecting_going_live_and_disconnecting_need_no_script(stage: Stage, chromium: Browser, script: bool) -> None:
+@pytest.mark.slow("loads a page for each step")
+@seen_in(HOSTS, NO_SCRIPT, HOSTS_PHONE_NO_SCRIPT, needs_script=False)
+def test_connecting_going_live_and_disconnecting_need_no_script(stage: Stage, chromium: Browser) -> None:
     account = stage.simulator.create_account("Plaza Hotel SAS")
-    page = stage.open(chromium, java_script_enabled=script)
+    page = stage.open(chromium)
 
     for mode in ("test", "live"):
         card(page, mode).get_by_role("button", name="Connect with Stripe").click()
@@ -200,6 +214,7 @@ def test_connecting_going_live_and_disconnecting_need_no_script(stage: Stage, ch
     assert stage.complaints == []
 
 
+@seen_in(OURS)
 def test_what_an_account_calls_itself_is_text_and_nothing_else(stage: Stage, chromium: Browser) -> None:
     stage.connect(name=HOSTILE, requirements=[HOSTILE])
     asked: list[str] = []

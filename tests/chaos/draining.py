@@ -22,6 +22,9 @@ from flask_valetpro_stripe.webhooks import worker
 from tests import timing
 from tests.hosts import Host, make_host
 
+from .copies import copies
+from .sizes import SCALE
+
 TYPE = "customer.created"
 #: The tenant whose events the handler is told to suffer from; its account's name is all that sets it apart.
 POISON = "acct_poison"
@@ -30,10 +33,8 @@ HOTELS, WORKERS = 20, 4
 NAP = 1.0
 PATIENCE = timing.seconds(600)
 
+# Where it matters what starting a process costs; elsewhere they are copies.
 context = multiprocessing.get_context("spawn")
-# Copies of a process that has imported all of it, where it does not matter what starting one costs.
-copies = multiprocessing.get_context("forkserver")
-copies.set_forkserver_preload([__name__])
 
 # As many as there are numbers, to the hotels in turn; each is due a millisecond after the one before it.
 FILL = """
@@ -130,7 +131,7 @@ class Group:
             assert self.signs.ready.acquire(timeout=PATIENCE), "A worker did not start."
 
     def _started(self) -> Any:
-        start: Any = context if self.kind == "kills" else copies
+        start: Any = context if self.kind == "kills" and SCALE != "small" else copies
         process = start.Process(target=work, args=(self.url, self.hotels_events, self.kind, self.signs), daemon=True)
         process.start()
         return process

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -27,6 +26,8 @@ from tests import timing
 from tests.hosts import Host, make_host
 from tests.integration.delivering import add_effects
 from tests.servers import end_with_parent
+
+from .copies import copies
 
 #: Seconds after which a nursery that does not answer is given up.
 PATIENCE = timing.seconds(60)
@@ -205,9 +206,8 @@ class Nursery:
 @contextmanager
 def nursery(url: str, config: Mapping[str, Any], *crew: str) -> Iterator[Nursery]:
     """Give a crew of processes with these roles on a host's database; :data:`ROLES` has what they do."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=tend, args=(theirs, url, config, crew))
+    ours, theirs = copies.Pipe()
+    process = copies.Process(target=tend, args=(theirs, url, config, crew))
     process.start()
     theirs.close()
     try:

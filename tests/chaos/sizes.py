@@ -1,4 +1,7 @@
-"""How much of it: a little in every run, all of it by ``make chaos``, and any other number by the environment."""
+"""Sizes of the chaos tests: small by default, ``CHAOS=middle`` or ``CHAOS=full``, and each number by its own name.
+
+``make test`` runs the small sizes, ``make test-all`` the middle ones, ``make chaos`` the full ones.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,16 @@ from typing import Final
 
 import pytest
 
-IS_FULL: Final = os.environ.get("CHAOS") == "full"
+SCALE: Final = os.environ.get("CHAOS", "small")
 
 
-def size(name: str, small: int, full: int) -> int:
-    """Return how many: ``small`` in every run, ``full`` by ``make chaos``, or what the environment says by ``name``."""
-    return int(os.environ.get(name, full if IS_FULL else small))
+def size(name: str, *, middle: int, full: int, small: int | None = None) -> int:
+    """Return the size for ``CHAOS``, unless the environment sets ``name``.
+
+    :param small: a quarter of ``middle`` unless given.
+    """
+    sizes = {"small": max(1, middle // 4) if small is None else small, "middle": middle, "full": full}
+    return int(os.environ.get(name, sizes[SCALE]))
 
 
 def seed() -> int:

@@ -12,14 +12,14 @@ import pytest
 from tests.servers import PostgreSQL
 
 from .draining import HOTELS, NAP, WORKERS, Group, alternate, group
-from .sizes import IS_FULL, size, tell
+from .sizes import SCALE, size, tell
 
 pytestmark = pytest.mark.alone
 
 #: How many events wait, by what the poison does. A fifth of them is the poison's.
-PENDING = {"fails": size("PENDING", 2_000, 100_000)}
+PENDING = {"fails": size("PENDING", middle=2_000, full=100_000)}
 PENDING |= dict.fromkeys(["sleeps", "kills"], PENDING["fails"] // 4)
-SLICE = 2.0 if IS_FULL else 0.5
+SLICE = 2.0 if SCALE == "full" else 0.5
 #: How much later the others' events may be done, where there are enough of them to say.
 MOST_LATER, ENOUGH = 1.10, 10_000
 
@@ -65,6 +65,7 @@ def each_of_the_others_was_handled_once(group: Group) -> None:
     assert group.signs.calls.value == group.hotels_events
 
 
+@pytest.mark.slow("starts workers in processes of their own")
 def test_a_tenant_whose_events_all_fail_keeps_nobody_waiting(
     postgresql: PostgreSQL, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,8 @@ def test_a_tenant_whose_events_all_fail_keeps_nobody_waiting(
         assert ratio <= MOST_LATER or poisoned.hotels_events < ENOUGH
 
 
+@pytest.mark.thorough("tests/engines/test_turns.py proves that a slow tenant gets its part of the time and no more")
+@pytest.mark.slow("starts workers in processes of their own")
 def test_a_tenant_whose_handler_takes_a_second_each_time_keeps_nobody_waiting(
     postgresql: PostgreSQL, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +99,7 @@ def test_a_tenant_whose_handler_takes_a_second_each_time_keeps_nobody_waiting(
         assert ratio <= MOST_LATER or poisoned.hotels_events < ENOUGH
 
 
+@pytest.mark.slow("starts workers in processes of their own")
 def test_a_tenant_whose_events_kill_their_worker_keeps_nobody_waiting_for_long(
     postgresql: PostgreSQL, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,7 +33,7 @@ def desk(database_url: str) -> Iterator[Desk]:
 
 
 def test_whatever_is_cut_off_is_done_once(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    drops, seed = sizes.size("DROPS", 60, 1_000), sizes.seed()
+    drops, seed = sizes.size("DROPS", middle=60, full=1_000), sizes.seed()
     database = desk.host.app.config["SQLALCHEMY_DATABASE_URI"].partition(":")[0]
     sizes.tell(capsys, f"{drops} drops on {database}, SEED={seed}")
     chance, ran, began = random.Random(seed), Counter[str](), time.perf_counter()

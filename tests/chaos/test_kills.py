@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 
@@ -17,12 +18,14 @@ from .traffic import Sender, make_stories
 
 pytestmark = pytest.mark.alone
 
-KILLS = size("KILLS", 20, 200)
-EVENTS = size("EVENTS", 1000, 10_000)
-#: Who works, and whom the kills hit: inline, a worker has only what failed.
+KILLS = size("KILLS", middle=20, full=200)
+EVENTS = size("EVENTS", middle=1000, full=10_000)
+#: Who works: inline, a worker has only what failed.
 CREWS = {"inline": ["inline", "inline", "worker"], "stored": ["stored", "stored", "worker", "worker"]}
 
 
+@pytest.mark.both
+@pytest.mark.slow("starts processes that import the app, and ends some of them")
 @pytest.mark.parametrize("engine", ["inline", "stored"])
 def test_kills_at_any_moment_lose_no_event_and_double_none(
     database_url: str, engine: str, capsys: pytest.CaptureFixture[str]
@@ -31,13 +34,15 @@ def test_kills_at_any_moment_lose_no_event_and_double_none(
     dice = random.Random(chosen)
     with make_stage(database_url, own_models=True) as stage:
         models, stories = prepare(stage), make_stories(stage, EVENTS)
+        # Even few kills hit each role.
+        victims = itertools.cycle(dice.sample(CREWS[engine], len(CREWS[engine])))
         moments = set(dice.sample(range(EVENTS), KILLS))
 
         with nursery(database_url, stage.simulator.config(), *CREWS[engine]) as crew:
 
             def kill_now_and_then(taken_before: int) -> None:
                 if taken_before in moments:
-                    crew.kill(dice.choice(CREWS[engine]))
+                    crew.kill(next(victims))
 
             sender, began = Sender(crew.port, dice, kill_now_and_then), time.monotonic()
             sender.send(stories)

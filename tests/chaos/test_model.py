@@ -343,10 +343,12 @@ def stage(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[InboxS
         yield stage
 
 
+@pytest.mark.slow("tells fifty stories")
 def test_whatever_happens_in_whatever_order_the_inbox_is_as_its_model(
     stage: InboxStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    examples, steps, seed = sizes.size("EXAMPLES", 200, 5_000), sizes.size("STEPS", 30, 50), sizes.seed()
+    examples, steps = sizes.size("EXAMPLES", middle=200, full=5_000), sizes.size("STEPS", small=30, middle=30, full=50)
+    seed = sizes.seed()
     sizes.tell(capsys, f"{examples} stories of {steps} acts on {stage.database}, SEED={seed}")
     ran, began = Counter[str](), time.perf_counter()
 

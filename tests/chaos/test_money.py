@@ -352,10 +352,13 @@ class Story(RuleBasedStateMachine):
         self.seen, self.actor = ours, None
 
 
+@pytest.mark.on("postgresql")
+@pytest.mark.slow("plays stories of payments to their end")
 def test_whatever_happens_our_rows_and_stripes_ledger_agree_to_the_last_cent(
     database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    examples, steps, seed = sizes.size("MONEY_EXAMPLES", 25, 2_000), sizes.size("MONEY_STEPS", 25, 40), sizes.seed()
+    examples = sizes.size("MONEY_EXAMPLES", middle=25, full=2_000)
+    steps, seed = sizes.size("MONEY_STEPS", small=25, middle=25, full=40), sizes.seed()
     name = database_url.partition(":")[0]
     sizes.tell(capsys, f"{examples} stories of {steps} acts with money on {name}, SEED={seed}")
     ran, began = Counter[str](), time.perf_counter()

@@ -24,17 +24,18 @@ from tests.webhooks.stage import PLAZA, SEASIDE, TAKEN, Stage, answer, make_stag
 
 from .counting import count, ends, prepare, wait_until_drained, wanted_ends
 from .nursery import nursery
-from .sizes import seed, tell
+from .sizes import seed, size, tell
 from .traffic import Sender, make_stories
 
 pytestmark = pytest.mark.alone
 
 UNTOLD = "the Celery broker did not take the message for event row"
 
-EVENTS = 200
-OUTAGE = 10.0
+EVENTS = size("OUTAGE_EVENTS", middle=200, full=200)
+#: Seconds.
+OUTAGE = size("OUTAGE", small=3, middle=10, full=10)
 #: SQLite waits for a lock, but not as long as the outage lasts.
-OPTIONS = {"sqlite": {"connect_args": {"timeout": 2}}, "postgresql": {}}
+OPTIONS = {"sqlite": {"connect_args": {"timeout": OUTAGE / 5}}, "postgresql": {}}
 FULL_DISK = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -62,7 +63,9 @@ def refused_commits(url: str) -> Iterator[None]:
     engine.dispose()
 
 
-def test_ten_seconds_without_commits_cost_no_event_and_no_restart(
+@pytest.mark.on("postgresql")
+@pytest.mark.slow("waits for the end of the outage")
+def test_seconds_without_commits_cost_no_event_and_no_restart(
     database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Half of the processes handle inline and half store, as while PROCESSING is being changed."""
@@ -119,6 +122,7 @@ def celery(postgres_url: str, redis: Redis) -> Iterator[Stage]:
     kombu.pools.reset()
 
 
+@pytest.mark.slow("starts a Celery worker, and its broker twice")
 def test_lost_messages_a_broker_that_goes_away_and_messages_that_come_five_times_cost_no_event(
     celery: Stage,
     postgres_url: str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections import Counter
 from typing import Any
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 
 from flask_valetpro_stripe import AccountType
 from tests import timing
+from tests.chaos.copies import copies
 from tests.chaos.sizes import size, tell
 from tests.hosts import Host
 from tests.integration.delivering import Figures, add_effects, work
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.alone
 
 PROCESSES = 4
 #: How often each event is delivered at once, shared out among the processes' threads, and how many events there are.
-DELIVERIES = size("DUPLICATE_DELIVERIES", 16, 64)
-EVENTS = size("DUPLICATE_EVENTS", 50, 200)
+DELIVERIES = size("DUPLICATE_DELIVERIES", small=16, middle=16, full=64)
+EVENTS = size("DUPLICATE_EVENTS", middle=50, full=200)
 #: Seconds after which a run that hangs is given up.
 PATIENCE = timing.seconds(120 + EVENTS * DELIVERIES // 8)
 
@@ -46,10 +46,9 @@ def paid_payments(stage: Stage) -> list[dict[str, Any]]:
 def deliver_in_parallel(url: str, stage: Stage, events: list[dict[str, Any]]) -> Figures:
     """Deliver each event from every thread of every process at once, and return what they saw together."""
     deliveries = [(json.dumps(event).encode(), stage.secret(connect="account" in event)) for event in events]
-    context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(DELIVERIES), context.Queue()
+    barrier, results = copies.Barrier(DELIVERIES), copies.Queue()
     arguments = (url, stage.simulator.config(), deliveries, barrier, results)
-    processes = [context.Process(target=work, args=arguments) for _ in range(PROCESSES)]
+    processes = [copies.Process(target=work, args=arguments) for _ in range(PROCESSES)]
     for process in processes:
         process.start()
     try:
@@ -81,6 +80,8 @@ def counted(host: Host, models: Any) -> tuple[int, int, int]:
         )
 
 
+@pytest.mark.both
+@pytest.mark.slow("starts four processes that import the app")
 def test_each_event_that_many_deliver_at_once_has_one_effect(
     database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,9 +20,9 @@ from tests.chaos.sizes import seed, size, tell
 from tests.chaos.stories import EVENTS, PLAYS, Story, a_bank_debit_after_a_card, tell_twins
 from tests.webhooks.stage import Stage, answer, make_stage
 
-PERMUTATIONS = size("PERMUTATIONS", 100, 1000)
+PERMUTATIONS = size("PERMUTATIONS", middle=100, full=1000)
 #: All orders are tried of so many events.
-ALL_ORDERS_OF = size("ALL_ORDERS_OF", 4, 6)
+ALL_ORDERS_OF = size("ALL_ORDERS_OF", small=4, middle=4, full=6)
 #: Of the events of a bank debit four that say all that there is to know in the end, and two that only confuse.
 SIX: Sequence[tuple[str, Mapping[str, Any]]] = [
     ("charge.refunded", {"amount_refunded": 1700}),
@@ -97,6 +97,8 @@ def in_words(order: Sequence[dict[str, Any]]) -> str:
     return "\n".join(f"{event['account']} {event['type']} {event['data']['object']['id']}" for event in order)
 
 
+@pytest.mark.on("postgresql")
+@pytest.mark.slow("delivers hundreds of events")
 def test_whatever_order_the_events_come_in_two_hotels_payments_end_as_stripe_says(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:

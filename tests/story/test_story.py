@@ -32,6 +32,8 @@ def hotels(simulator: Any) -> tuple[Hotel, Hotel]:
     )
 
 
+@pytest.mark.both
+@pytest.mark.slow("starts Chromium, and two hotels walk through the whole way")
 def test_two_hotels_at_once_are_each_paid_on_their_own_account(
     database_url: str, browser_type_launch_args: dict[str, Any]
 ) -> None:

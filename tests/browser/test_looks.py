@@ -1,0 +1,43 @@
+"""The chosen looks hold every pair of values, and each page is seen in all of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import astuple, fields
+from types import ModuleType
+
+import pytest
+
+from tests.browser import (
+    test_events_look,
+    test_keys_and_onboarding_look,
+    test_no_secret_in_the_browser,
+    test_settings_look,
+)
+from tests.browser.looks import LOOKS, Look, looks_of
+
+Pair = tuple[tuple[str, object], tuple[str, object]]
+
+
+def pairs(looks: Iterable[Look]) -> set[Pair]:
+    names = [field.name for field in fields(Look)]
+    return {pair for look in looks for pair in itertools.combinations(zip(names, astuple(look), strict=True), 2)}
+
+
+def test_the_looks_hold_every_pair_of_values() -> None:
+    values = [sorted({astuple(look)[place] for look in LOOKS}) for place in range(len(fields(Look)))]
+
+    assert [len(each) for each in values] == [2, 2, 2, 2]
+    assert pairs(LOOKS) == pairs(Look(*each) for each in itertools.product(*values))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [test_events_look, test_keys_and_onboarding_look, test_no_secret_in_the_browser, test_settings_look],
+    ids=lambda module: module.__name__.rpartition(".")[2],
+)
+def test_a_page_is_seen_in_every_look(module: ModuleType) -> None:
+    tests = [each for name, each in vars(module).items() if name.startswith("test_")]
+
+    assert looks_of(tests) == set(LOOKS)
