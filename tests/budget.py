@@ -44,6 +44,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     folders: Counter[str] = Counter()
     for case, seconds in _seconds.items():
         folders["/".join(case.partition("::")[0].split("/")[:2])] += seconds
+    if not folders:
+        return
     terminalreporter.section(f"seconds per folder, and the {SLOWEST} slowest cases")
     for name, seconds in folders.most_common() + _seconds.most_common(SLOWEST):
         terminalreporter.line(f"{seconds:8.1f}  {name}")
