@@ -13,15 +13,12 @@ import pytest
 import sqlalchemy as sa
 import stripe
 
-# Before the helpers are imported: their assertions explain themselves and are counted, as the tests' own.
-pytest.register_assert_rewrite(*(f"tests.{part.stem}" for part in Path(__file__).parent.iterdir()))
-
-from flask_valetpro_stripe.testing import Simulator  # noqa: E402
-from tests import timing  # noqa: E402
-from tests.compiled import keep_compiled  # noqa: E402
-from tests.guards import only_loopback, refuse_sockets_beyond_loopback, untouched_stripe_module  # noqa: E402
-from tests.servers import PostgreSQL, running_postgresql  # noqa: E402
-from tools.system_parts import PARTS, Part, missing  # noqa: E402
+from flask_valetpro_stripe.testing import Simulator
+from tests import timing
+from tests.compiled import keep_compiled
+from tests.guards import only_loopback, refuse_sockets_beyond_loopback, untouched_stripe_module
+from tests.servers import PostgreSQL, running_postgresql
+from tools.system_parts import PARTS, Part, missing
 
 #: Features of Chromium that are off: what Playwright turns off, as the last list counts, and the address bar's menus,
 #: two processes in each window, which cost more than the window itself.
@@ -40,7 +37,7 @@ CHROMIUM_FLAGS = [
     "--no-first-run",
 ]
 
-pytest_plugins = ["tests.assertions", "tests.budget", "tests.selection"]
+pytest_plugins = ["tests.budget", "tests.selection"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -165,6 +165,34 @@ def _is_test(name: str) -> bool:
     return any(word.startswith("test_") for word in name.split("."))
 
 
+#: Calls that fail when something is not as it should be, and what an assert statement counts as.
+CHECKS = {"raises", "warns", "fail", "expect", "assert"}
+
+
+def test_every_test_asserts_something_itself_or_by_a_helper() -> None:
+    trees = map(tree_of, (PROJECT / "tests").rglob("*.py"))
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    called = {function: _called_in(function) for function in functions}
+    tests = [function for function in functions if function.name.startswith("test_")]
+    checking = set(CHECKS)
+    while more := {f.name for f in set(functions) - set(tests) if called[f] & checking} - checking:
+        checking |= more
+
+    assert len(tests) > 2000
+    assert [test.name for test in tests if not called[test] & checking] == []
+
+
+def _called_in(function: ast.AST) -> set[str]:
+    """Return the names that a function calls."""
+    names = set[str]()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            names.add("assert")
+        elif isinstance(node, ast.Call):
+            names.add(node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", ""))
+    return names
+
+
 def test_a_module_is_one_idea_and_says_it() -> None:
     too_long = [path for path in package_files() if len(path.read_text(encoding="utf-8").splitlines()) > MAX_LINES]
     silent = [path for path in package_files() if tree_of(path).body and not ast.get_docstring(tree_of(path))]
