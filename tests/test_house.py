@@ -169,6 +169,7 @@ def _is_test(name: str) -> bool:
 CHECKS = {"raises", "warns", "fail", "expect", "assert"}
 
 
+@pytest.mark.slow("reads every test file")
 def test_every_test_asserts_something_itself_or_by_a_helper() -> None:
     trees = map(tree_of, (PROJECT / "tests").rglob("*.py"))
     functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
