@@ -6,17 +6,15 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests import timing
 
-#: Seconds of CPU, its own and its child processes', that a case may take with its fixtures, unless marked ``slow``.
+#: Seconds of CPU, its own and its child processes', that a case may take, unless marked ``slow``.
 LIMIT = 3.0
 SLOWEST = 20
 
-_BEGAN = pytest.StashKey[float]()
 _seconds: Counter[str] = Counter()
 
 
@@ -26,23 +24,17 @@ def _cpu_seconds() -> float:
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    item.stash[_BEGAN] = _cpu_seconds()
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
-    report = yield
-    if report.when == "teardown" and report.passed and not item.get_closest_marker("slow"):
-        spent, limit = _cpu_seconds() - item.stash[_BEGAN], timing.seconds(LIMIT)
-        if spent > limit:
-            report.outcome = "failed"
-            report.longrepr = (
-                f"{item.nodeid} took {spent:.1f} s of CPU; {limit:.1f} s are allowed on this machine. "
-                'Make it faster, or mark it with @pytest.mark.slow("why it must take longer").'
-            )
-    return report
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    began = _cpu_seconds()
+    yield
+    spent, limit = _cpu_seconds() - began, timing.seconds(LIMIT)
+    if spent > limit and not item.get_closest_marker("slow"):
+        pytest.fail(
+            f"{item.nodeid} took {spent:.1f} s of CPU; {limit:.1f} s are allowed on this machine. "
+            'Make it faster, or mark it with @pytest.mark.slow("why it must take longer").',
+            pytrace=False,
+        )
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
