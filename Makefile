@@ -27,12 +27,34 @@ ON_SQLALCHEMY := tests/unit tests/connections tests/payments tests/webhooks test
 	tests/sample_app
 # Seconds that `make test` may take on CI's machine once everything is installed; 0 for any.
 TIME_BUDGET ?= 720
+# Each new enough Python that starts, as version=path: a shim of pyenv may name a Python that is not chosen here.
+PYTHONS = $(sort $(shell for python in python3.11 python3.12 python3.13 python3.14 $(HOME)/.pyenv/versions/3.*/bin/python3; do \
+	$$python -c 'import sys; v = sys.version_info; v >= (3, 11) and print(f"{v[0]}.{v[1]}={sys.executable}")' 2>/dev/null; \
+	done | sort -V -t= -u -k1,1))
+# What stands on the dependencies and asks for no other server.
+ON_BOUNDS := tests/unit tests/webhooks tests/payments tests/connections tests/secrets/test_contract.py \
+	tests/engines/test_celery.py tests/health/test_metrics.py tests/sample_app/test_extras.py
+EXTRAS := aws celery gcp metrics twilio vault
+UV_PIP := $(BIN)/uv pip
+# The versions of the package and its extras are what the second argument makes of pyproject.toml; the rest is the newest.
+define TEST_BOUNDS
+	@test -n "$(PYTHONS)" || { echo "No Python 3.11 or newer was found."; exit 1; }
+	@set -e; for python in $(PYTHONS); do \
+		venv=.venv-$(1)-$${python%%=*}; echo "Python $${python%%=*}, $(1)"; \
+		$(BIN)/uv venv --quiet --clear --python $${python#*=} $$venv; \
+		$(UV_PIP) compile --quiet --system-certs --no-strip-extras --python $$venv $(2) \
+			$(EXTRAS:%=--extra %) pyproject.toml --output-file $$venv/bounds.txt > /dev/null; \
+		$(UV_PIP) install --quiet --system-certs --python $$venv -r $$venv/bounds.txt --group dev; \
+		$$venv/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not browser and not alone" \
+			$(or $(PYTEST),-k "not postgresql" $(ON_BOUNDS)); \
+	done
+endef
 NEED_PYTHON = @test -n "$(PYTHON)" || \
 	{ echo "No Python 3.11 or newer was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo quick test test-all chaos coverage installed parts lint types pytest pytest-oldest assets wheel lock clean
+.PHONY: help demo quick test test-all chaos coverage installed parts lint types pytest pytest-oldest assets wheel lock test-min test-max clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 32
@@ -77,13 +99,22 @@ pytest-oldest: $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready ## Run them on SQLAlche
 	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(BIN)/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s'
 	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(RUN_PYTEST) $(ALL) $(or $(PYTEST),$(if $(ALL),,-m oldest) $(ON_SQLALCHEMY))
 
+test-min: $(BIN)/uv $(HTMX) ## Test the lowest dependencies that we allow, on every Python here
+	$(call TEST_BOUNDS,min,--no-deps --resolution lowest-direct)
+
+test-max: $(BIN)/uv $(HTMX) ## Test the newest dependencies that we allow, on every Python here
+	$(call TEST_BOUNDS,max,--group dev)
+
+# One after the other: each of these takes all of the machine.
+chaos: parts $(READY) $(HTMX) ## Run the chaos tests at their full size, which takes hours
+	CHAOS=full $(BIN)/python -m pytest $(or $(PYTEST),tests/chaos)
+
 assets: $(HTMX) ## Bring htmx into the package
 
 wheel: $(READY) $(HTMX) ## Build the wheel into dist/
 	$(BIN)/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
-lock: $(READY) ## Lock the newest dependencies that fit
-	$(BIN)/pip install --quiet uv
+lock: $(READY) $(BIN)/uv ## Lock the newest dependencies that fit
 	$(LOCK) --group dev --extra testing pyproject.toml --output-file requirements/dev.txt
 	$(LOCK) --group sample --constraints requirements/dev.txt pyproject.toml --output-file requirements/sample.txt
 	$(LOCK) --no-deps requirements/openapi.in --output-file requirements/openapi.txt
@@ -91,12 +122,15 @@ lock: $(READY) ## Lock the newest dependencies that fit
 	npm install --package-lock-only
 
 clean: ## Remove all that this file made
-	rm -rf $(VENV) $(OLD_SQLALCHEMY) node_modules build dist instance *.egg-info $(HTMX)
+	rm -rf $(VENV) .venv-m* $(OLD_SQLALCHEMY) node_modules build dist instance *.egg-info $(HTMX)
 
 $(BIN)/python:
 	$(NEED_PYTHON)
 	@CI=true $(PYTHON) tools/system_parts.py venv
 	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/uv: | $(BIN)/python
+	$(BIN)/pip install --quiet uv
 
 # The demo starts within a minute of a bare clone: it takes a third of the tests' packages, compiled when first used.
 $(SAMPLE_READY): requirements/sample.txt | $(BIN)/python

@@ -351,7 +351,8 @@ def test_a_migration_imports_nothing_of_ours(key: str) -> None:
     """What autogenerate writes names only Alembic's op and SQLAlchemy, and makes the tables that we declare."""
     db, tenant, payment, _ = make_models(key)
     ValetProStripe(db, tenant=tenant, payment=payment)
-    with sa.create_engine("sqlite://").connect() as connection:
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
         context = MigrationContext.configure(connection)
         steps = produce_migrations(context, db.metadata).upgrade_ops
         assert steps is not None
@@ -368,3 +369,4 @@ def test_a_migration_imports_nothing_of_ours(key: str) -> None:
         left = produce_migrations(context, db.metadata).upgrade_ops
         assert left is not None
         assert left.is_empty()
+    engine.dispose()
