@@ -105,10 +105,6 @@ test-min: $(BIN)/uv $(HTMX) ## Test the lowest dependencies that we allow, on ev
 test-max: $(BIN)/uv $(HTMX) ## Test the newest dependencies that we allow, on every Python here
 	$(call TEST_BOUNDS,max,--group dev)
 
-# One after the other: each of these takes all of the machine.
-chaos: parts $(READY) $(HTMX) ## Run the chaos tests at their full size, which takes hours
-	CHAOS=full $(BIN)/python -m pytest $(or $(PYTEST),tests/chaos)
-
 assets: $(HTMX) ## Bring htmx into the package
 
 wheel: $(READY) $(HTMX) ## Build the wheel into dist/
