@@ -27,6 +27,7 @@ ON_SQLALCHEMY := tests/unit tests/connections tests/payments tests/webhooks test
 	tests/sample_app
 # Seconds that `make test` may take on CI's machine once everything is installed; 0 for any.
 TIME_BUDGET ?= 720
+OLDEST = $(shell grep -rl 'mark\.oldest' tests --include='test_*.py')
 # Each new enough Python that starts, as version=path: a shim of pyenv may name a Python that is not chosen here.
 PYTHONS = $(sort $(shell for python in python3.11 python3.12 python3.13 python3.14 $(HOME)/.pyenv/versions/3.*/bin/python3; do \
 	$$python -c 'import sys; v = sys.version_info; v >= (3, 11) and print(f"{v[0]}.{v[1]}={sys.executable}")' 2>/dev/null; \
@@ -97,7 +98,7 @@ pytest: $(READY) $(HTMX) ## Run the tests only
 
 pytest-oldest: $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready ## Run them on SQLAlchemy 2.0
 	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(BIN)/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s'
-	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(RUN_PYTEST) $(ALL) $(or $(PYTEST),$(if $(ALL),,-m oldest) $(ON_SQLALCHEMY))
+	PYTHONPATH=$(CURDIR)/$(OLD_SQLALCHEMY) $(RUN_PYTEST) $(ALL) $(or $(PYTEST),$(if $(ALL),$(ON_SQLALCHEMY),-m oldest $(OLDEST)))
 
 test-min: $(BIN)/uv $(HTMX) ## Test the lowest dependencies that we allow, on every Python here
 	$(call TEST_BOUNDS,min,--no-deps --resolution lowest-direct)
