@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -20,6 +19,8 @@ from click.testing import Result
 from flask_valetpro_stripe import AccountType, Mode, custody, rekey
 from flask_valetpro_stripe.crypto import key_id_in
 from flask_valetpro_stripe.secrets import Secret
+from tests.chaos.copies import copies
+from tests.chaos.sizes import size
 from tests.hosts import Host, make_host
 from tests.payments.desk import in_parallel
 from tests.secrets.keeping import (
@@ -39,8 +40,9 @@ from tests.secrets.keeping import (
     secret_for,
 )
 
-#: The big test's size: SECRETS=10000 KILLS=20 is a thorough one.
-SECRETS, KILLS = int(os.environ.get("SECRETS", "500")), int(os.environ.get("KILLS", "3"))
+#: How many there are to rotate, and how often the rotation under load is killed.
+SECRETS = size("SECRETS", small=200, middle=500, full=10_000)
+KILLS = size("KILLS", small=1, middle=3, full=20)
 OLD, NEW = new_key(), new_key()
 
 
@@ -338,6 +340,7 @@ def test_an_app_without_encryption_keys_is_told_so(sqlite_url: str) -> None:
     )
 
 
+@pytest.mark.slow("starts six processes that import the app")
 def test_rekey_under_load(database_url: str) -> None:
     """Readers read, a writer writes, and the rotation is killed again and again."""
     with host_with(database_url, OLD, NEW) as stale:
@@ -373,10 +376,10 @@ def test_rekey_under_load(database_url: str) -> None:
 @contextmanager
 def at_work(database_url: str, connections: list[int]) -> Iterator[list[dict[str, Any]]]:
     """Have two readers and a writer at work, each in its own process; their reports are there at the end."""
-    context, reports = multiprocessing.get_context("spawn"), list[dict[str, Any]]()
-    stop, ready, results = context.Event(), context.Barrier(4), context.Queue()
+    reports = list[dict[str, Any]]()
+    stop, ready, results = copies.Event(), copies.Barrier(4), copies.Queue()
     workers = [
-        context.Process(target=work, args=(act, database_url, (NEW, OLD), connections, stop, ready, results))
+        copies.Process(target=work, args=(act, database_url, (NEW, OLD), connections, stop, ready, results))
         for act in (read_one, read_one, write_one)
     ]
     for worker in workers:
@@ -412,12 +415,14 @@ def read_one(host: Host, connection_id: int, purpose: str) -> str:
         row = custody.find_present(host.state, connection, purpose)
         assert row is not None, "There was a moment without a present secret."
         assert custody.read(host.state, connection, row) == secret_for(label_of(row))
+    time.sleep(0.005)
     return "reads"
 
 
 def write_one(host: Host, connection_id: int, purpose: str) -> str:
     renew(host, connection_id, purpose)
-    time.sleep(0.02)  # A busy app, not a loop that keeps SQLite's one lock for itself.
+    # A busy app, not a loop that keeps SQLite's one lock for itself.
+    time.sleep(0.02)
     return "writes"
 
 
