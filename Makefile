@@ -53,6 +53,9 @@ endef
 NEED_PYTHON = @test -n "$(PYTHON)" || \
 	{ echo "No Python 3.11 or newer was found. Name one: make PYTHON=/path/to/python3"; exit 1; }
 
+# Hundreds of processes start in a run of the tests, and without it each would compile the package again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo quick test test-all chaos coverage installed parts lint types pytest pytest-oldest assets wheel lock test-min test-max clean

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 import stripe
 
+import tests.disk  # noqa: F401  The sample app waits for no disk either.
 from flask_valetpro_stripe.testing import Simulator
 from tests import timing
 from tests.compiled import keep_compiled
@@ -129,16 +128,6 @@ def postgres_url(postgresql: PostgreSQL) -> Iterator[str]:
     """The SQLAlchemy URL of an empty PostgreSQL database."""
     with postgresql.database() as url:
         yield url
-
-
-@sa.event.listens_for(sa.Engine, "connect")
-def _spare_the_disk(connection: object, _: object) -> None:
-    """Let nothing wait for the disk: what a test writes need not outlive the machine, only its processes."""
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = OFF")
-        # The driver's default for how long to wait for a lock, which a busy machine exceeds; what a test chose stays.
-        if connection.execute("PRAGMA busy_timeout").fetchone() == (5000,):
-            connection.execute(f"PRAGMA busy_timeout = {timing.seconds(5000):.0f}")
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from itsdangerous import URLSafeTimedSerializer
 from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
+import tests.disk  # noqa: F401  Processes that tests start make hosts, too.
 from flask_valetpro_stripe import AccountType, Mode, StripePaymentMixin, StripeTenantMixin, ValetProStripe
 from flask_valetpro_stripe.connections import open_connection
 from flask_valetpro_stripe.state import State
@@ -57,9 +58,7 @@ class Host:
     app: Flask = field(init=False)
     apps: list[Flask] = field(default_factory=list)
 
-    def add_app(
-        self, database_url: str, *, config: Mapping[str, Any] | None = None, csrf: str | None = None
-    ) -> Flask:
+    def add_app(self, database_url: str, *, config: Mapping[str, Any] | None = None, csrf: str | None = None) -> Flask:
         """Return another app of this host, with its tables made.
 
         :param csrf: ``"before"`` or ``"after"`` the extension: when Flask-WTF's CSRFProtect is initialised.

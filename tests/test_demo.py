@@ -25,12 +25,16 @@ PARTS = ("flask_valetpro_stripe", "sample_app", "migrations", "tools")
 def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """The running demo, of a copy, where the desk has been used before: by itself, and in a demo."""
     for name in PARTS:
-        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / name, tmp_path / name)
     instance = tmp_path / "instance"
     instance.mkdir()
     for database in ("desk.sqlite3", "demo.sqlite3"):
         (instance / database).write_text("yesterday's")
-    running = subprocess.Popen([sys.executable, "tools/demo.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    # What one process has compiled, the next ones take, whatever our environment says.
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    running = subprocess.Popen(
+        [sys.executable, "tools/demo.py"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
+    )
     yield running
     running.terminate()
     running.communicate(timeout=seconds(30))
@@ -63,6 +67,7 @@ def operator(printed: str, folder: Path, environ: dict[str, str]) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow("starts the desk, the simulator and a command, each in a process of its own")
 def test_the_demo_names_its_address_and_sign_ins_answers_and_ends_with_ctrl_c(
     demo: subprocess.Popen[str], tmp_path: Path
 ) -> None:

@@ -88,14 +88,13 @@ def readme(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return vars(module)
 
 
+@pytest.mark.slow("runs each command of the README in a process of its own")
 def test_commands_of_the_readme_make_a_database_and_its_secrets_and_nothing_is_missing(reader: Reader) -> None:
     assert reader.printed.endswith("Nothing is misconfigured.\n")
     assert (reader.folder / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_app_of_the_readme_makes_a_payment_link(
-    readme: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_app_of_the_readme_makes_a_payment_link(readme: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     run(blocks_of("docs/12-handlers.md", "run after the README's app"), readme)
     app = readme["create_app"]()
     here = app.config["VALETPRO_STRIPE_PUBLIC_URL"]
@@ -135,6 +134,7 @@ def closing_database(db: Any) -> Iterator[None]:
         db.engine.dispose()
 
 
+@pytest.mark.slow("runs pytest in a process of its own")
 def test_the_tests_of_the_testing_page_pass_beside_the_app_of_the_readme(reader: Reader) -> None:
     (reader.folder / "test_app.py").write_text("\n\n".join(blocks_of("docs/4-testing.md", "run")))
     pytest_alone = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_app.py"]

@@ -30,6 +30,7 @@ from sample_app.extensions import db
 from sample_app.seed import seed
 from sample_app.sms import ConsoleSms
 from sample_app.valetpro import valetpro
+from tests.hosts import Templates
 
 DOCS = Path(__file__).parent.parent / "docs"
 RUNBOOKS = ("7-runbook-rotate-a-key.md", "8-runbook-disconnect-a-tenant.md")
@@ -311,6 +312,7 @@ def app(sqlite_url: str, simulator: Simulator) -> Iterator[Flask]:
             **simulator.config(),
         }
     )
+    app.jinja_env.bytecode_cache = Templates()
     simulator.install(app)
     with app.app_context():
         db.create_all()

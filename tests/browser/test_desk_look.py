@@ -21,6 +21,7 @@ from sample_app.sms import ConsoleSms
 from tests.browser.looking import assert_accessible
 from tests.browser.looks import DESKTOP, PHONE
 from tests.browser.stage import serving, simulating
+from tests.hosts import Templates
 from tests.sample_app.browser import Browser as Clerk
 from tests.servers import free_port
 from tests.timing import seconds
@@ -55,6 +56,7 @@ def desk(sqlite_url: str) -> Iterator[Desk]:
             **simulator.config(),
         }
     )
+    app.jinja_env.bytecode_cache = Templates()
     with app.app_context():
         db.create_all()
         seed()

@@ -110,7 +110,14 @@ def test_a_forgery_is_refused_and_sends_nothing(stage: Stage, redis: Redis) -> N
     assert messages(redis) == []
 
 
-@pytest.mark.parametrize("pool", ["--pool=solo", "--concurrency=2"])
+@pytest.mark.slow("starts a Celery worker")
+@pytest.mark.parametrize(
+    "pool",
+    [
+        pytest.param("--pool=solo", marks=pytest.mark.thorough("a worker that forks does the same, and forks besides")),
+        "--concurrency=2",
+    ],
+)
 def test_a_real_worker_handles_each_event_once_though_each_message_comes_five_times(
     pg_stage: Stage, redis: Redis, postgres_url: str, tmp_path: Path, pool: str
 ) -> None:

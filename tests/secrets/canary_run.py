@@ -1,5 +1,7 @@
 """Every success and every injected failure that a tenant's secrets can go through, and everything that is said there.
 
+By ``--every`` every failure; otherwise a part, in which each kind of failure and each place of it is.
+
 Runs in a process of its own: an error collector changes Flask and logging for the whole process. Prints, as JSON, what
 was collected and every place that holds a secret.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -30,6 +33,7 @@ from flask_valetpro_stripe.testing.simulator.faults import (
     RATE_LIMIT,
     SERVER_ERROR,
 )
+from tests.chaos.sizes import seed
 from tests.connections.admin import PAGE, Admin
 from tests.hosts import ENCRYPTION_KEY, Host, make_host
 
@@ -194,9 +198,10 @@ class Run:
             for field in fields:
                 assert self.post(admin, "keys", **{field: text}) in (422, 400)
 
-    def faults_at_stripe(self) -> None:
-        for path in PATHS:
-            for fault in FAULTS:
+    def faults_at_stripe(self, *, every: bool) -> None:
+        """Let each path fail: at first in every second way by turns, so that each fault hits three paths."""
+        for number, path in enumerate(PATHS):
+            for fault in FAULTS if every else FAULTS[number % 2 :: 2]:
                 admin, account = self.tenant("Unlucky")
                 self.simulator.faults.add(None, path, fault, times=9)
                 self.post(admin, "keys", secret_key=account.test_secret_key)
@@ -212,9 +217,10 @@ class Run:
                 self.post(admin, "disconnect")
                 self.simulator.faults.clear()
 
-    def database_gone(self) -> None:
+    def database_gone(self, first: int, step: int) -> None:
+        """Let the statements of a save fail one by one, from the first on, or only some of them."""
         engine = self._engine()
-        for number in range(1, MOST_STATEMENTS):
+        for number in range(first, MOST_STATEMENTS, step):
             admin, account = self.tenant("Interrupted")
             with database_gone_after(engine, number) as seen:
                 self.post(admin, "keys", secret_key=account.test_secret_key, webhook_secret=PASTED_WEBHOOK_SECRET)
@@ -251,7 +257,8 @@ def link_id(payment: Any) -> str:
     return str(payment.stripe_payment_link_id)
 
 
-def main(database_url: str, plant: bool) -> dict[str, Any]:
+def main(database_url: str, *flags: str) -> dict[str, Any]:
+    every, plant, chosen = "--every" in flags, "--plant" in flags, seed()
     stripe.HTTPClient.INITIAL_DELAY = stripe.HTTPClient.MAX_DELAY = 0
     collected = Collected()
     collected.secrets.add(PASTED_WEBHOOK_SECRET)
@@ -270,13 +277,18 @@ def main(database_url: str, plant: bool) -> dict[str, Any]:
         if not plant:
             run.successes()
             run.wrong_keys()
-            run.faults_at_stripe()
-            run.database_gone()
+            run.faults_at_stripe(every=every)
+            run.database_gone(*((1, 1) if every else (random.Random(chosen).randint(1, 3), 3)))
         run.handlers_that_fail(plant=plant)
         sentry_sdk.flush()
         collected.add("database", everything_stored(host))
-    return {"places": collected.places(), "counts": collected.counts(), "secrets": len(collected.secrets)}
+    return {
+        "places": collected.places(),
+        "counts": collected.counts(),
+        "secrets": len(collected.secrets),
+        "seed": chosen,
+    }
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(sys.argv[1], "--plant" in sys.argv)) + "\n")
+    sys.stdout.write(json.dumps(main(*sys.argv[1:])) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,6 +31,19 @@ ALL_WE_NEED = [
     "prices",
     "webhook_endpoints",
 ]
+
+
+def _ways() -> Iterator[Any]:
+    """Each type in each store, in one mode by turns: every type and every store in both; with ``--all`` all of them."""
+    other = pytest.mark.thorough("the type is tried in this mode with other stores, and the store with other types")
+    for (row, kind), (column, store), (number, mode) in itertools.product(
+        enumerate(AccountType), enumerate(STORES), enumerate(Mode)
+    ):
+        marks = [] if (row + column) % 2 == number else [other]
+        yield pytest.param(kind, store, mode, id=f"{kind}-{store}-{mode}", marks=marks)
+
+
+WAYS = list(_ways())
 
 
 @pytest.fixture
@@ -197,9 +211,7 @@ def lives(settings: Callable[[str], Mapping[str, Any]], tmp_path: Any) -> Iterat
         yield start
 
 
-@pytest.mark.parametrize("mode", list(Mode))
-@pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("kind", list(AccountType))
+@pytest.mark.parametrize(("kind", "store", "mode"), WAYS)
 def test_each_call_of_a_payments_life_uses_the_right_key_and_account(
     lives: Callable[..., Life], kind: AccountType, store: str, mode: Mode
 ) -> None:

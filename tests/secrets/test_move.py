@@ -376,6 +376,7 @@ def test_new_secrets_go_to_the_chosen_store_while_the_others_move(host: Host, fo
     assert not_as_put_in(host) == []
 
 
+@pytest.mark.slow("starts a process for each kill")
 @pytest.mark.parametrize(
     "start, target, moments",
     [

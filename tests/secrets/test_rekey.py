@@ -20,6 +20,7 @@ from click.testing import Result
 from flask_valetpro_stripe import AccountType, Mode, custody, rekey
 from flask_valetpro_stripe.crypto import key_id_in
 from flask_valetpro_stripe.secrets import Secret
+from tests.chaos.sizes import size
 from tests.children import Child
 from tests.hosts import Host, make_host
 from tests.payments.desk import in_parallel
@@ -41,8 +42,9 @@ from tests.secrets.keeping import (
 )
 from tests.timing import wait_until
 
-#: The big test's size: SECRETS=10000 KILLS=20 is a thorough one.
-SECRETS, KILLS = int(os.environ.get("SECRETS", "500")), int(os.environ.get("KILLS", "3"))
+#: How many there are to rotate, and how often the rotation under load is killed.
+SECRETS = size("SECRETS", small=200, middle=500, full=10_000)
+KILLS = size("KILLS", small=1, middle=3, full=20)
 OLD, NEW = new_key(), new_key()
 
 
@@ -341,6 +343,7 @@ def test_an_app_without_encryption_keys_is_told_so(sqlite_url: str) -> None:
 
 
 @pytest.mark.on("postgresql")
+@pytest.mark.slow("starts six processes that import the app")
 def test_rekey_under_load(database_url: str) -> None:
     """Readers read, a writer writes, and the rotation is killed again and again."""
     with host_with(database_url, OLD, NEW) as stale:
@@ -411,12 +414,14 @@ def read_one(host: Host, connection_id: int, purpose: str) -> str:
         row = custody.find_present(host.state, connection, purpose)
         assert row is not None, "There was a moment without a present secret."
         assert custody.read(host.state, connection, row) == secret_for(label_of(row))
+    time.sleep(0.005)
     return "reads"
 
 
 def write_one(host: Host, connection_id: int, purpose: str) -> str:
     renew(host, connection_id, purpose)
-    time.sleep(0.02)  # A busy app, not a loop that keeps SQLite's one lock for itself.
+    # A busy app, not a loop that keeps SQLite's one lock for itself.
+    time.sleep(0.02)
     return "writes"
 
 

@@ -175,6 +175,7 @@ def test_it_starts_where_the_database_is_set_up_later(sqlite_url: str) -> None:
     close(app, db)
 
 
+@pytest.mark.slow("starts two processes that import the app")
 def test_a_copy_with_a_key_of_its_own_is_neutralized_and_starts_then(database_url: str) -> None:
     """Nobody should give a copy the original's keys, and only this command makes it harmless."""
     with host_with(database_url, OLD) as host:

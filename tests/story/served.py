@@ -18,6 +18,7 @@ from flask_valetpro_stripe.testing import Simulator
 from sample_app import create_app
 from sample_app.extensions import db
 from sample_app.seed import seed
+from tests.hosts import Templates
 from tests.servers import free_port
 from tests.timing import seconds
 
@@ -47,6 +48,7 @@ def served(database_url: str) -> Iterator[Served]:
             **simulator.config(),
         }
     )
+    app.jinja_env.bytecode_cache = Templates()
     with app.app_context():
         flask_migrate.upgrade(MIGRATIONS)
         seed()
