@@ -281,6 +281,7 @@ def asked(process: Conversation) -> dict[str, float]:
     return parsed("\n".join([first, *iter(process.read, "")]) if first else "")
 
 
+@pytest.mark.slow("starts processes that import the app")
 def test_processes_that_share_a_directory_count_together_and_other_apps_by_themselves(tmp_path: Path) -> None:
     here, there = "https://desk.example", "https://other.example"
     directory = tmp_path / "counts"

@@ -73,6 +73,7 @@ def call_as(host: Host, key: Any) -> None:
 
 
 @pytest.mark.usefixtures("eager_threads")
+@pytest.mark.slow("makes 5,000 calls")
 def test_no_call_is_made_with_another_tenants_account_or_key(
     sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

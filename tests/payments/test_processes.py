@@ -14,7 +14,7 @@ from tests.payments.desk import Desk, in_parallel, links_at
 from tests.payments.serving import served
 from tests.servers import free_port
 
-pytestmark = pytest.mark.both
+pytestmark = [pytest.mark.both, pytest.mark.slow("starts processes that import the app")]
 
 PROCESSES, THREADS = 2, 10
 #: Of 10.00 each, at once, of a payment of 100.00.

@@ -524,6 +524,7 @@ def refund_many(database_url: str, config: dict[str, Any], tenant_id: int, payme
 
 
 @pytest.mark.both
+@pytest.mark.slow("starts processes that import the app")
 def test_two_processes_with_one_key_make_one_refund(database_url: str) -> None:
     port = free_port()
     simulator = Simulator(base_url=f"http://127.0.0.1:{port}")

@@ -173,6 +173,7 @@ def ends(stage: Stage) -> list[tuple[Any, ...]]:
     return found
 
 
+@pytest.mark.slow("delivers each kind of session to a payment in each state, on three hosts")
 def test_the_short_way_ends_as_the_long_way_does_whatever_a_session_says(
     sqlite_url: str, postgres_url: str, tmp_path: Any
 ) -> None:

@@ -185,6 +185,7 @@ def test_a_bank_debit_after_a_declined_card_is_on_its_way_in_every_order(stage: 
         assert found["stripe_charge_id"] is None, order
 
 
+@pytest.mark.slow("delivers the events in every order")
 @pytest.mark.parametrize("same_guest", [True, False])
 def test_a_bank_debit_that_fails_after_a_declined_card_ends_the_same_in_every_order(
     light_stage: Stage, same_guest: bool
