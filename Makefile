@@ -80,7 +80,7 @@ chaos: installed ## Run the chaos tests at their full size: hours
 	CHAOS=full $(BIN)/python -m pytest --all $(or $(PYTEST),tests/chaos)
 
 coverage: installed ## Run the tests and print the package's line and branch coverage
-	$(MAKE) pytest PYTEST="--cov --cov-report=term:skip-covered $(PYTEST)"
+	$(RUN_PYTEST) $(ALL) --cov --cov-report=term:skip-covered $(or $(PYTEST),-m "not alone")
 
 installed: parts $(READY) $(HTMX) $(OLD_SQLALCHEMY)/.ready
 
