@@ -26,7 +26,7 @@ ALONE := -m alone tests/chaos
 ON_SQLALCHEMY := tests/unit tests/connections tests/payments tests/webhooks tests/engines tests/reconcile tests/story \
 	tests/sample_app
 # Seconds that `make test` may take on CI's machine once everything is installed; 0 for any. It shall come down to 720.
-TIME_BUDGET ?= 1500
+TIME_BUDGET ?= 1800
 OLDEST = $(shell grep -rl 'mark\.oldest' tests --include='test_*.py')
 # Each new enough Python that starts, as version=path: a shim of pyenv may name a Python that is not chosen here.
 PYTHONS = $(sort $(shell for python in python3.11 python3.12 python3.13 python3.14 $(HOME)/.pyenv/versions/3.*/bin/python3; do \

@@ -145,6 +145,7 @@ def test_the_simulator_imports_nothing_of_the_package_but_public_names() -> None
     assert [(file, name) for file, name in wrong if name not in public] == []
 
 
+@pytest.mark.slow("reads every test file")
 def test_no_test_file_imports_from_another() -> None:
     tests = [path for path in project_files() if path.is_relative_to(PROJECT / "tests")]
     assert len(tests) > 100

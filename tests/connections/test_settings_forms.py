@@ -217,6 +217,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow("types it into every field of every form")
 @pytest.mark.parametrize("canary", CANARIES.values(), ids=list(CANARIES))
 def test_nothing_that_is_typed_anywhere_is_ever_shown_again(
     plaza: Admin, canary: str, caplog: pytest.LogCaptureFixture

@@ -34,6 +34,7 @@ def run_until_killed(database_url: str, config: dict[str, Any], dies_at: int) ->
     look(host)
 
 
+@pytest.mark.slow("starts processes that import the app")
 def test_a_run_that_was_killed_is_gone_on_with(database_url: str) -> None:
     port = free_port()
     simulator = Simulator(base_url=f"http://127.0.0.1:{port}")

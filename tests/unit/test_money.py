@@ -57,6 +57,7 @@ def test_the_case_of_a_code_changes_nothing() -> None:
         check_amount(1001, "KWD")
 
 
+@pytest.mark.slow("tries a hundred amounts, and loads what invents them")
 @given(payable())
 def test_every_payable_amount_is_taken_as_it_is(money: tuple[int, str]) -> None:
     amount, currency = money
