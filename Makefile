@@ -66,14 +66,14 @@ help: ## Print this list
 demo: $(SAMPLE_READY) $(HTMX) ## Serve the valet desk and the Stripe simulator on 127.0.0.1
 	@$(BIN)/python tools/demo.py
 
-quick: $(READY) $(HTMX) ## Run the unit, simulator and OpenAPI tests: under a minute
+quick: $(READY) $(HTMX) ## Run the unit, simulator and OpenAPI tests
 	$(RUN_PYTEST) $(or $(PYTEST),tests/unit tests/simulator tests/openapi)
 
 test: ## Run what lands: every check, and each behaviour once
 	@began=$$(date +%s) && $(MAKE) installed && ready=$$(date +%s) && $(MAKE) lint types pytest pytest-oldest && \
 	$(BIN)/python -m tests.budget $$((ready - began)) $$(($$(date +%s) - ready)) $(TIME_BUDGET)
 
-test-all: installed ## Run every combination, and chaos at its middle size: an hour
+test-all: installed ## Run every combination, and chaos at its middle size
 	CHAOS=middle $(MAKE) lint types pytest pytest-oldest ALL=--all
 
 chaos: installed ## Run the chaos tests at their full size: hours
